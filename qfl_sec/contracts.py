@@ -1,0 +1,383 @@
+"""The types that everything else hangs on: guarantees, views, defenses, attacks and raw scores.
+
+This is the bottom layer. It knows neither circuits nor files; `qfl_sec.attacks` and `qfl_sec.defenses` re-export what
+their authors need.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor
+
+Adversary = Literal["server", "client", "recipient"]
+"""Who looks: the curious server, a passive client, a user of the released model."""
+
+ADVERSARIES: tuple[Adversary, ...] = ("server", "client", "recipient")
+
+Question = Literal["membership", "reconstruction"]
+"""What an attack asks: was this record used, and what did the records look like."""
+
+PrivacyCurve = tuple[tuple[float, float], ...]
+"""Points (epsilon, delta) of a mechanism's privacy profile, by rising epsilon."""
+
+
+class NotApplicableError(ValueError):
+    """An attack cannot run on this setting; the message says why. The cell is reported as not tested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarantee:
+    """One proven statement: what a mechanism lets one adversary learn about one client's records.
+
+    Attributes:
+        adversary: Whom it holds against.
+        client: Whose records it protects; None for every client.
+        epsilon: The privacy budget over all releases, at `delta`.
+        delta: The probability mass outside the budget, in (0, 1).
+        unit: What is protected: one record, or all records of a client.
+        adjacency: Which data sets are neighbours.
+        sampling: The sampling assumption in words, with its rate.
+        mechanism: The mechanism in words, with its noise multiplier and releases.
+        releases: How many noisy releases compose.
+        accountant: Who computed it.
+        curve: The whole (epsilon, delta) curve: the ceiling of a game in which the record is a member or not.
+        in_batch_curve: The curve for a record that is known to be in the batches of one round, which is what a
+            reconstruction's targets are: amplification by sampling does not count in that round.
+    """
+
+    adversary: Adversary
+    client: int | None
+    epsilon: float
+    delta: float
+    unit: Literal["record", "client"]
+    adjacency: Literal["add-remove", "replace-one"]
+    sampling: str
+    mechanism: str
+    releases: int
+    accountant: str
+    curve: PrivacyCurve
+    in_batch_curve: PrivacyCurve
+
+
+@dataclass(frozen=True, kw_only=True)
+class PremiseCheck:
+    """A premise of a guarantee, and how far it was checked in this very training.
+
+    Attributes:
+        premise: The premise in words.
+        how: How we know, with the figure that was seen.
+        status: Checked by the machine, assumed of the parties, or declared by the user.
+        passed: Whether the check held; None for what cannot be checked.
+    """
+
+    premise: str
+    how: str
+    status: Literal["machine-checked", "assumed", "declared"]
+    passed: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What is public about a training before its first step: every adversary knows it.
+
+    Attributes:
+        schedule: The selected clients of each round, drawn beforehand.
+        expected_sizes: How many records each client is expected to hold: half of the candidates dealt to it, whoever
+            turned out to be a member. Public, hence safe to use in a mechanism.
+        local_steps: How many optimizer steps each client makes in a round.
+        batch_size: Records a step, expected ones under Poisson sampling.
+        sampling: How batches are drawn from a client's records.
+        optimizer: The clients' optimizer.
+        learning_rate: Its step size.
+        average: How the server averages updates.
+        n_parameters: Length of the weight vector.
+    """
+
+    schedule: tuple[tuple[int, ...], ...]
+    expected_sizes: tuple[float, ...]
+    local_steps: tuple[int, ...]
+    batch_size: int
+    sampling: Literal["fixed", "poisson"]
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: float
+    average: Literal["plain", "weighted"]
+    n_parameters: int
+
+    @property
+    def rounds(self) -> int:
+        """Number of rounds."""
+        return len(self.schedule)
+
+    @property
+    def clients(self) -> int:
+        """Number of clients, selected or not."""
+        return len(self.expected_sizes)
+
+    def sample_rate(self, client: int) -> float:
+        """Probability that one of the client's records enters one batch, in (0, 1]."""
+        return min(1.0, self.batch_size / self.expected_sizes[client])
+
+    def releases(self, client: int) -> int:
+        """Number of noisy gradients that the client releases over all rounds."""
+        return sum(client in chosen for chosen in self.schedule) * self.local_steps[client]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View(ABC):
+    """What one adversary sees of one training, and nothing else. The truth is not reachable from it.
+
+    Attributes:
+        adversary: Whose view this is.
+        setup: The public metadata.
+    """
+
+    adversary: Adversary
+    setup: Setup
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedModelView(View):
+    """The final weights, as their recipient holds them.
+
+    Attributes:
+        weights: (parameters,)
+    """
+
+    weights: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalModelsView(View):
+    """The global model of each round, as a client receives it.
+
+    Attributes:
+        global_weights: (rounds + 1, parameters); row t is what round t starts from.
+    """
+
+    global_weights: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateView(GlobalModelsView):
+    """The global models and each round's averaged update, as a server under secure aggregation holds them.
+
+    Attributes:
+        aggregates: (rounds, parameters)
+    """
+
+    aggregates: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdatesView(GlobalModelsView):
+    """The global models and every transmitted update, as a curious server holds them.
+
+    Attributes:
+        selected: (rounds, clients a round), whose update it is.
+        updates: (rounds, clients a round, parameters), each as transmitted: new weights minus old, angles wrapped.
+    """
+
+    selected: Tensor
+    updates: Tensor
+
+
+class Defense(ABC):
+    """A frozen dataclass whose fields are the defense's parameters.
+
+    A concrete defense sets `name` and overrides the hooks it needs; each does nothing by default. Hooks are called in
+    the order in which they stand here. The first line of the docstring is the description in lists and reports.
+    """
+
+    name: ClassVar[str]
+    sampling: ClassVar[Literal["fixed", "poisson"]] = "fixed"
+
+    def prepare(self, setup: Setup) -> Self:
+        """Calibrate against the drawn schedule, once a training; return the defense that the hooks are called on."""
+        return self
+
+    def expected_gradient(self, per_example: Tensor, mask: Tensor) -> Tensor:
+        """Return what `gradient` gives on average; differentiable, so that an adaptive attacker can model it.
+
+        Args:
+            per_example: (..., batch, parameters), one gradient a record.
+            mask: (..., batch), true where the slot holds a record.
+
+        Returns:
+            (..., parameters); by default the mean over the records, zero for an empty batch.
+        """
+        count = mask.sum(-1, keepdim=True).clamp(min=1)
+        return (per_example * mask.unsqueeze(-1)).sum(-2) / count
+
+    def noise_std(self) -> float:
+        """Return the standard deviation that `gradient` adds to each coordinate; public, 0 by default."""
+        return 0.0
+
+    def gradient(self, per_example: Tensor, mask: Tensor, *, step: int, generator: torch.Generator) -> Tensor:
+        """Turn per-example gradients (clients, batch, parameters) into one gradient a client (clients, parameters)."""
+        return self.expected_gradient(per_example, mask)
+
+    def update(self, updates: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
+        """Change what leaves each client: (clients, parameters) to the same shape."""
+        return updates
+
+    def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
+        """Combine updates (clients, parameters) by weights (clients,), which sum to one, into (parameters,)."""
+        return weights @ updates
+
+    def view_for(self, adversary: Adversary, default: type[View]) -> type[View] | None:
+        """Return the type of what this adversary sees now; None if nothing."""
+        return default
+
+    def guarantees(self, setup: Setup) -> tuple[Guarantee, ...]:
+        """Return what is proven, one entry for each adversary and client; empty means no formal guarantee."""
+        return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Labelled records, scaled as the model takes them.
+
+    Attributes:
+        features: (records, features)
+        labels: (records,), integers from 0.
+    """
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates(Records):
+    """Records of the membership game, without their membership.
+
+    Attributes:
+        clients: (records,), the client each record was dealt to.
+    """
+
+    clients: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """The model as a function of a flat weight vector: public, whoever attacks.
+
+    Attributes:
+        n_parameters: Length of the weight vector.
+        n_features: Length of a record.
+        n_classes: Number of labels.
+        wrapped: (parameters,), true where a parameter is an angle of period 2 pi.
+        outputs: (weights (..., parameters), inputs (..., features)) to logits (..., classes). The leading dimensions
+            of the two broadcast.
+    """
+
+    n_parameters: int
+    n_features: int
+    n_classes: int
+    wrapped: Tensor
+    outputs: Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """What an attacker knows beside its view.
+
+    Attributes:
+        architecture: The model that is trained.
+        reference: The public reference split.
+        defense: The defense in place, prepared; None when the attacker is kept ignorant of it.
+        batch_labels: (rounds, clients a round, records a round), labels used by each selected client in the order of
+            their use, -1 where there is none; None unless the attack declares that it is told.
+        candidates: The records of the membership game; None for attacks that ask something else.
+    """
+
+    architecture: Architecture
+    reference: Records
+    defense: Defense | None
+    batch_labels: Tensor | None = None
+    candidates: Candidates | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MembershipScores:
+    """One number a candidate; higher speaks for membership.
+
+    Attributes:
+        values: (candidates,)
+    """
+
+    values: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstructions:
+    """Rebuilt records of the attacked updates, with every restart that led there.
+
+    Attributes:
+        targets: (targets, 2), round and position among that round's selected clients.
+        records: (targets, restarts, guesses, features)
+        labels: (targets, restarts, guesses)
+        residuals: (targets, restarts), the objective the attacker can see; lower is better.
+        ranks: (targets,), rank of the system's Jacobian at the answer.
+        equations: Number of equations an update gives: its parameters.
+        unknowns: (targets,), number of unknown features.
+    """
+
+    targets: Tensor
+    records: Tensor
+    labels: Tensor
+    residuals: Tensor
+    ranks: Tensor
+    equations: int
+    unknowns: Tensor
+
+    def answers(self) -> Tensor:
+        """Return the restart with the lowest residual of each target: (targets, guesses, features)."""
+        best = self.residuals.argmin(dim=1)
+        return self.records[torch.arange(len(best)), best]
+
+
+Scores = MembershipScores | Reconstructions
+
+
+class Attack(ABC):
+    """A frozen dataclass whose fields are the attack's parameters.
+
+    An attack reads a view and returns raw scores; the harness alone compares them with the truth.
+    """
+
+    name: ClassVar[str]
+    question: ClassVar[Question]
+    requires: ClassVar[tuple[type[View], ...]]
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether this attacker is told the labels of the records behind an update."""
+        return False
+
+    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
+        """Return roughly how many circuit evaluations, gradients included, one run takes: for estimates of time."""
+        return 0
+
+    @abstractmethod
+    def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Scores:
+        """Attack one training.
+
+        Args:
+            view: An instance of one of the types in `requires`.
+            knowledge: What the attacker knows beside it.
+            generator: The attack's only source of randomness.
+
+        Raises:
+            NotApplicableError: If the attack has no meaning in this setting.
+        """
+
+
+def visible(requires: Sequence[type[View]], view: type[View] | None) -> bool:
+    """Return whether an attack that requires one of these views can be handed that one."""
+    return view is not None and issubclass(view, tuple(requires))
