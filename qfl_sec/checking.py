@@ -79,6 +79,9 @@ def _explain(error: ValidationError) -> list[str]:
             lines.append(f"unknown key {place} = {shown}. Remove it or correct its name.")
         elif finding["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             lines.append(f"{place} is missing. Add it.")
+        elif finding["type"] == "value_error" and not finding["loc"]:
+            # A dataclass that refuses itself names the key and its value in its own words.
+            lines.append(f"{finding['ctx']['error']}".removesuffix(".") + ".")
         else:
             lines.append(f"{place} = {shown}. {finding['msg'].removeprefix('Value error, ')}.".replace("..", "."))
     return lines

@@ -46,6 +46,7 @@ class Guarantee:
         curve: The whole (epsilon, delta) curve: the ceiling of a game in which the record is a member or not.
         in_batch_curve: The curve for a record that is known to be in the batches of one round, which is what a
             reconstruction's targets are: amplification by sampling does not count in that round.
+        epsilon_rdp: The same budget by a second, looser accountant, as a check; None if there is none.
     """
 
     adversary: Adversary
@@ -60,6 +61,24 @@ class Guarantee:
     accountant: str
     curve: PrivacyCurve
     in_batch_curve: PrivacyCurve
+    epsilon_rdp: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MechanismEvidence:
+    """What the federation saw of a defense's gradient hook, measured on every release of one training.
+
+    Attributes:
+        largest_contribution: Largest L2 norm of what one record adds to a client's gradient.
+        noise_std: Root mean square of released minus expected gradient, over coordinates.
+        noise_draws: How many coordinates that is.
+        sampling: How batches were in fact drawn.
+    """
+
+    largest_contribution: float
+    noise_std: float
+    noise_draws: int
+    sampling: Literal["fixed", "poisson"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +124,19 @@ class Setup:
     learning_rate: float
     average: Literal["plain", "weighted"]
     n_parameters: int
+
+    def __post_init__(self) -> None:
+        clients = len(self.expected_sizes)
+        if not self.schedule or not self.schedule[0] or len({len(chosen) for chosen in self.schedule}) > 1:
+            raise ValueError(
+                "Expected a schedule of at least one round, each with the same number of clients."
+            )
+        if any(not 0 <= client < clients for chosen in self.schedule for client in chosen):
+            raise ValueError(f"Expected every client of the schedule in 0..{clients - 1}.")
+        if len(self.local_steps) != clients or min(self.local_steps) < 1 or min(self.expected_sizes) <= 0:
+            raise ValueError(f"Expected positive expected_sizes and local_steps, one for each of {clients} clients.")
+        if self.batch_size < 1 or self.n_parameters < 1:
+            raise ValueError(f"Expected batch_size={self.batch_size} and n_parameters={self.n_parameters} >= 1.")
 
     @property
     def rounds(self) -> int:
@@ -233,6 +265,10 @@ class Defense(ABC):
 
     def guarantees(self, setup: Setup) -> tuple[Guarantee, ...]:
         """Return what is proven, one entry for each adversary and client; empty means no formal guarantee."""
+        return ()
+
+    def premises(self, evidence: MechanismEvidence) -> tuple[PremiseCheck, ...]:
+        """Return what the guarantees rest on, each premise held against what was seen in this training."""
         return ()
 
 

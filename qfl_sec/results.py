@@ -188,6 +188,8 @@ class Reconstruction:
         oracle_best: Success if the best restart were chosen by the truth; never a finding.
         exact: Records with an error below 1e-6 of every feature's range.
         feature_hits: Hits of each feature alone, of `success.n` records.
+        guess_probability_high: Upper bound on the probability that fixed guesses, as many as the attack made, hit a
+            record: kappa of the ceiling, and what a control may reach.
     """
 
     targets: int
@@ -204,6 +206,7 @@ class Reconstruction:
     oracle_best: Rate
     exact: Rate
     feature_hits: tuple[int, ...]
+    guess_probability_high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -459,9 +462,12 @@ def run_id(text: bytes) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (2020-12) of `results.json`, generated from the types above."""
-    return {
+    """Return the JSON Schema (2020-12) of `results.json`, generated from the types above: unknown keys are refused."""
+    schema: dict[str, Any] = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA,
         **TypeAdapter(Results).json_schema(),
     }
+    for described in (schema, *schema["$defs"].values()):
+        described["additionalProperties"] = False
+    return schema

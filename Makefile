@@ -1,0 +1,44 @@
+# The environment is made once and rebuilt only when the pinned versions or the package's declaration change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help audit test check clean
+
+help:
+	@echo "make audit   install, audit examples/breast_cancer.toml, print the path of report.pdf"
+	@echo "make test    install with the dev extra, run the whole test suite"
+	@echo "make check   ruff and mypy"
+	@echo "make clean   remove the environment, caches and build outputs; runs/ is kept"
+
+audit: $(VENV)/installed
+	$(BIN)/qfl-sec audit examples/breast_cancer.toml
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -n auto
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qfl-sec needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# torch comes first and alone: resolved together with the rest, some indexes offer builds with gigabytes of CUDA.
+$(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

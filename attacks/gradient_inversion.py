@@ -1,0 +1,92 @@
+"""Gradient inversion: rebuild the records behind an update by multistart bounded least squares."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+
+from qfl_sec.attacks.inversion_problem import pose
+from qfl_sec.attacks.least_squares import minimize
+from qfl_sec.attacks.starting_points import first_points
+from qfl_sec.contracts import Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
+
+_COST = 6
+"""A record's gradient and its directional derivatives, in circuit evaluations."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientInversion(Attack):
+    """Rebuild the records behind single updates by multistart second-order least squares.
+
+    The residual is what a client with the guessed records would have sent, minus what was sent. Under a defense that
+    adds noise, which the adaptive attacker knows, it is weighed by the noise's standard deviation and joined by a
+    Gaussian prior of each class from the reference split, which makes the answer a maximum a posteriori estimate.
+    The answer is the restart with the lowest objective; the truth plays no part.
+
+    Attributes:
+        targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer.
+        restarts: Starting points of each target.
+        iterations: Steps of each restart at most.
+        labels: "known" if the attacker is told the labels of the records behind an update, else "searched".
+        margin: The search range is the reference's range, widened at either end by this share of it.
+
+    Reference: Levenberg-Marquardt on the gradient-matching residual of Zhu, Liu and Han 2019, arXiv 1906.08935.
+    """
+
+    name: ClassVar[str] = "gradient_inversion"
+    question: ClassVar[Question] = "reconstruction"
+    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
+
+    targets: int = 8
+    restarts: int = 16
+    iterations: int = 60
+    labels: Literal["known", "searched"] = "known"
+    margin: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("targets", "restarts", "iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Expected {name}={getattr(self, name)} >= 1.")
+        if not (math.isfinite(self.margin) and self.margin >= 0):
+            raise ValueError(f"Expected margin={self.margin} >= 0.")
+
+    @property
+    def knows_labels(self) -> bool:
+        """Whether this attacker is told the labels of the records behind an update."""
+        return self.labels == "known"
+
+    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
+        """Return roughly how many circuit evaluations one run takes, if every restart makes every step."""
+        records = max(setup.local_steps) * setup.batch_size
+        return self.targets * self.restarts * self.iterations * records * _COST
+
+    def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Reconstructions:
+        """Attack some updates of one training; see `Attack.run`.
+
+        Empty slots of a batch have label -1 and features 0 in the answer.
+
+        Raises:
+            NotApplicableError: If labels are to be known and are not, or no update holds a record.
+        """
+        assert isinstance(view, UpdatesView)
+        problem = pose(
+            view,
+            knowledge,
+            targets=self.targets,
+            restarts=self.restarts,
+            labels_known=self.knows_labels,
+            margin=self.margin,
+            generator=generator,
+        )
+        start = first_points(problem.labels, problem.reference, generator=generator)
+        groups = torch.arange(len(start)).repeat_interleave(self.restarts)
+        solution = minimize(
+            problem.system,
+            start.flatten(0, 1).flatten(1),
+            groups=groups,
+            solved=problem.solved[groups],
+            iterations=self.iterations,
+            chunk=problem.chunk,
+        )
+        return problem.reconstructions(solution)

@@ -1,0 +1,257 @@
+"""From stored scores and transcripts to `results.json`: a pure function, in the order of the plan.
+
+Nothing here depends on when, where or by how many processes the scores were computed.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+
+from qfl_sec import __version__
+from qfl_sec.bounds import ceilings_of, drawn_curves
+from qfl_sec.checking import InputError
+from qfl_sec.contracts import ADVERSARIES, Adversary, Defense, Question
+from qfl_sec.evidence import Evidence
+from qfl_sec.experiment import Experiment, as_table, dumps, setting_id
+from qfl_sec.grid import Plan
+from qfl_sec.instruments import check_instruments
+from qfl_sec.measuring import QUESTIONS, accuracy, measure, resampler
+from qfl_sec.plugins import description
+from qfl_sec.results import (
+    SCHEMA,
+    AdversaryEntry,
+    Ceiling,
+    GuaranteeEntry,
+    Instrument,
+    Measurement,
+    Premise,
+    QuestionEntry,
+    Results,
+    Setting,
+    Subject,
+    Utility,
+    Variant,
+    Verdict,
+)
+from qfl_sec.store import Store
+from qfl_sec.verdicts import VerdictInputs, judge
+
+BASELINES = ("centralised", "classical")
+
+ADVERSARY_ENTRIES = (
+    AdversaryEntry(id="server", label="curious server", sees=("global model of each round", "each client's update")),
+    AdversaryEntry(id="client", label="another client", sees=("global model of each round",)),
+    AdversaryEntry(id="recipient", label="user of the released model", sees=("final model",)),
+)
+
+
+def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path) -> Results:
+    """Derive everything that an audit found.
+
+    Args:
+        experiment: What was audited.
+        plan: Its trainings and cells.
+        store: Raw scores.
+        transcripts: Folder of transcripts.
+
+    Raises:
+        InputError: If nothing was trained, or a transcript or score is damaged.
+    """
+    evidence = Evidence(plan, store, transcripts)
+    variants = experiment.variants()
+    if not evidence.all_trainings():
+        raise InputError("No training has finished, so there is nothing to report. See the failures above.")
+    measurements = [
+        measurement
+        for variant, resolved in variants
+        for defense in resolved.defenses
+        for question in QUESTIONS
+        for adversary in ADVERSARIES
+        for measurement in measure(evidence, variant.id, resolved, defense, adversary, question)
+    ]
+    ceilings = ceilings_of(evidence, measurements)
+    guarantees = [entry for variant, resolved in variants for entry in _guarantees(evidence, variant, resolved)]
+    premises = [entry for variant, resolved in variants for entry in _premises(evidence, variant, resolved)]
+    instruments = check_instruments(evidence.all_trainings(), measurements, guarantees)
+    return Results(
+        schema=SCHEMA,
+        sample=False,
+        package_version=__version__,
+        date=None if experiment.tolerances.set_on is None else experiment.tolerances.set_on.isoformat(),
+        seeds=experiment.run.seeds,
+        experiment_sha256=hashlib.sha256(dumps(experiment).encode()).hexdigest(),
+        subject=_subject(experiment, evidence),
+        variants=tuple(variant for variant, _ in variants),
+        settings=tuple(_setting(defense, experiment.audited) for defense in experiment.defenses),
+        adversaries=ADVERSARY_ENTRIES,
+        questions=_questions(experiment),
+        measurements=tuple(measurements),
+        utility=tuple(entry for variant, resolved in variants for entry in _utility(evidence, variant, resolved)),
+        ceilings=tuple(ceilings),
+        ceiling_curves=tuple(
+            curve for variant, resolved in variants for curve in drawn_curves(evidence, variant.id, resolved, ceilings)
+        ),
+        guarantees=tuple(guarantees),
+        premises=tuple(premises),
+        instruments=tuple(instruments),
+        verdicts=tuple(_verdicts(experiment, measurements, ceilings, premises, instruments)),
+    )
+
+
+def _subject(experiment: Experiment, evidence: Evidence) -> Subject:
+    """Describe what was audited, at the first training that finished."""
+    first = next((one for one in evidence.all_trainings() if one.task.kind == "federated"), None)
+    if first is None:
+        raise InputError("No federated training has finished, so there is nothing to report. See the failures above.")
+    splits, setup = first.population.splits, first.metadata.setup
+    config = first.task.config
+    return Subject(
+        title=experiment.report.title,
+        dataset=config.data.name,
+        data_fingerprint=first.population.fingerprint,
+        records=first.population.records,
+        features=splits.reference.features.shape[-1],
+        classes=int(splits.reference.labels.max()) + 1,
+        model=config.model.name,
+        model_summary=config.model.summary(),
+        parameters=setup.n_parameters,
+        clients=setup.clients,
+        records_per_client=sum(setup.expected_sizes) / setup.clients,
+        rounds=setup.rounds,
+        federation_summary=config.federation.summary(),
+    )
+
+
+def _setting(defense: Defense, audited: Defense) -> Setting:
+    """Describe a defense setting; a budget is read from its fields, where it has them."""
+    parameters = {name: value for name, value in as_table(defense).items() if name != "name"}
+    epsilon, delta = parameters.get("epsilon"), parameters.get("delta")
+    if defense.name == "none":
+        label = "no DP"
+    elif epsilon is not None:
+        label = f"ε = {epsilon:g}"
+    else:
+        label = setting_id(defense)
+    return Setting(
+        id=setting_id(defense),
+        label=label,
+        defense=defense.name,
+        description=description(type(defense)),
+        parameters=parameters,
+        epsilon=None if epsilon is None else float(epsilon),
+        delta=None if epsilon is None or delta is None else float(delta),
+        audited=defense == audited,
+    )
+
+
+def _questions(experiment: Experiment) -> tuple[QuestionEntry, ...]:
+    tolerances = experiment.tolerances
+    return (
+        QuestionEntry(
+            id="membership",
+            label="Is this record in the data?",
+            measure="members found while 1 % of non-members are wrongly accused",
+            tolerance=tolerances.membership,
+        ),
+        QuestionEntry(
+            id="reconstruction",
+            label="Rebuild a record",
+            measure="records rebuilt to within 5 % of every feature's range",
+            tolerance=tolerances.reconstruction,
+        ),
+    )
+
+
+def _utility(evidence: Evidence, variant: Variant, experiment: Experiment) -> Iterable[Utility]:
+    """Yield the accuracy of every setting and baseline that has finished trainings."""
+    for setting in (*(setting_id(defense) for defense in experiment.defenses), *BASELINES):
+        trained = evidence.trainings(variant.id, setting)
+        if trained:
+            correct, majority = accuracy(trained, resampler(f"accuracy {variant.id} {setting}"))
+            yield Utility(
+                variant=variant.id, setting=setting, accuracy=correct, majority=majority, trainings=len(trained)
+            )
+
+
+def _guarantees(evidence: Evidence, variant: Variant, experiment: Experiment) -> Iterable[GuaranteeEntry]:
+    """Yield each setting's guarantee for each adversary and client: the weakest over the seeds."""
+    for defense in experiment.defenses:
+        setting = setting_id(defense)
+        claimed = [one for trained in evidence.trainings(variant.id, setting) for one in trained.metadata.guarantees]
+        claimed.sort(key=lambda one: (ADVERSARIES.index(one.adversary), -1 if one.client is None else one.client))
+        for _, group in groupby(claimed, key=lambda one: (one.adversary, one.client)):
+            worst = max(group, key=lambda one: one.epsilon)
+            yield GuaranteeEntry(
+                variant=variant.id,
+                setting=setting,
+                adversary=worst.adversary,
+                client=worst.client,
+                epsilon=worst.epsilon,
+                delta=worst.delta,
+                unit=worst.unit,
+                adjacency=worst.adjacency,
+                sampling=worst.sampling,
+                mechanism=worst.mechanism,
+                releases=worst.releases,
+                accountant=worst.accountant,
+                epsilon_rdp=worst.epsilon_rdp,
+            )
+
+
+def _premises(evidence: Evidence, variant: Variant, experiment: Experiment) -> Iterable[Premise]:
+    """Yield each setting's premises; one that failed in any training has failed, and shows that training's figure."""
+    for defense in experiment.defenses:
+        setting = setting_id(defense)
+        checks: dict[str, list[Premise]] = {}
+        for trained in evidence.trainings(variant.id, setting):
+            for check in trained.metadata.premises:
+                checks.setdefault(check.premise, []).append(
+                    Premise(variant=variant.id, setting=setting, **vars(check))
+                )
+        for found in checks.values():
+            yield next((check for check in found if check.passed is False), found[0])
+
+
+def _verdicts(
+    experiment: Experiment,
+    measurements: list[Measurement],
+    ceilings: list[Ceiling],
+    premises: list[Premise],
+    instruments: list[Instrument],
+) -> Iterable[Verdict]:
+    """Yield one verdict for each variant, setting, question and adversary: about its strongest attack."""
+    tolerances: dict[Question, float] = {entry.id: entry.tolerance for entry in _questions(experiment)}
+    trustworthy = all(instrument.passed for instrument in instruments)
+
+    def place(one: Measurement | Ceiling) -> tuple[str, str, Question, Adversary]:
+        return one.variant, one.setting, one.question, one.adversary
+
+    bounds = {place(ceiling): ceiling.rate for ceiling in ceilings}
+    for where, group in groupby(measurements, key=place):
+        variant, setting, question, adversary = where
+        strongest = max(group, key=lambda one: -1.0 if one.success is None else one.success.low)
+        premises_hold = all(
+            check.passed is not False for check in premises if (check.variant, check.setting) == (variant, setting)
+        )
+        judged = judge(
+            VerdictInputs.of(
+                strongest,
+                ceiling=bounds.get(where),
+                tolerance=tolerances[question],
+                instruments_passed=trustworthy,
+                premises_passed=premises_hold,
+            )
+        )
+        yield Verdict(
+            variant=variant,
+            setting=setting,
+            question=question,
+            adversary=adversary,
+            attack=strongest.attack,
+            evidence=judged.evidence,
+            evidence_reason=judged.evidence_reason,
+            ceiling=bounds.get(where),
+            verdict=judged.verdict,
+            reason=judged.reason,
+        )

@@ -1,0 +1,266 @@
+"""What is audited: the experiment, its settings and the points of its sweep.
+
+The tables of its file are read strictly, held against each other and written out with every default, so that
+`parse(tomllib.loads(dumps(experiment)), ...)` is the experiment again.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from qfl_sec import plugins
+from qfl_sec.checking import InputError
+from qfl_sec.contracts import Attack, Defense
+from qfl_sec.datasets import DATASETS, DataSpec
+from qfl_sec.experiment_file import override, read_toml
+from qfl_sec.federation import FederationSpec
+from qfl_sec.models import ModelSpec, VariationalClassifier
+from qfl_sec.results import Scalar, Variant
+from qfl_sec.settings import read_defenses, read_plugin
+from qfl_sec.tables import (
+    SPECS,
+    SWEPT,
+    TABLES,
+    Axis,
+    ChannelSpec,
+    ComputeSpec,
+    ReportSpec,
+    RunSpec,
+    Tolerances,
+    as_mapping,
+    as_table,
+    as_tables,
+    check_known,
+    differing,
+    listed,
+    read_table,
+)
+
+__all__ = ["Experiment", "as_table", "dumps", "load", "parse", "setting_id"]
+
+MAX_POINTS = 1_000
+"""Most points of a sweep: more is a slip of the pen."""
+
+
+def _built_in_attacks() -> tuple[Attack, ...]:
+    return tuple(plugins.get("attack", name)() for name in plugins.BUILT_IN["attack"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """Everything that an audit is about.
+
+    Attributes:
+        data: The data and its splits.
+        model: What is trained.
+        federation: How.
+        channel: What carries the messages.
+        compute: Who runs the circuits.
+        defenses: One entry a setting, without repetition; the undefended baseline comes first and is always there.
+        sweep: Further axes.
+        attacks: One of each name; by default all built-in ones.
+        tolerances: What leak is acceptable.
+        report: What the report shows first.
+        run: The seeds.
+
+    Raises:
+        ValueError: If the parts do not fit together.
+    """
+
+    data: DataSpec = field(default_factory=DataSpec)
+    model: ModelSpec = field(default_factory=VariationalClassifier)
+    federation: FederationSpec = field(default_factory=FederationSpec)
+    channel: ChannelSpec = field(default_factory=ChannelSpec)
+    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    defenses: tuple[Defense, ...] = ()
+    sweep: tuple[Axis, ...] = ()
+    attacks: tuple[Attack, ...] = field(default_factory=_built_in_attacks)
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    report: ReportSpec = field(default_factory=ReportSpec)
+    run: RunSpec = field(default_factory=RunSpec)
+
+    def __post_init__(self) -> None:
+        undefended = plugins.get("defense", "none")()
+        object.__setattr__(self, "defenses", tuple(_distinct([undefended, *self.defenses])))
+        object.__setattr__(self, "report", replace(self.report, audited=as_table(self._find_audited())))
+        attacks = [attack.name for attack in self.attacks]
+        for name in attacks:
+            if attacks.count(name) > 1:
+                raise ValueError(f"[[attacks]]: {name!r} stands there twice, and its results could not be told apart.")
+        self._check_fit()
+        self.variants()
+
+    @property
+    def audited(self) -> Defense:
+        """The setting of the report's first page."""
+        return self._find_audited()
+
+    def variants(self) -> "tuple[tuple[Variant, Experiment], ...]":
+        """Return every point of the sweep with the experiment there; the point "default" if nothing is swept.
+
+        The point that has the experiment's own values is shown first; if none has, the first one is.
+
+        Raises:
+            ValueError: If a key cannot be swept, or the experiment is impossible at a point.
+        """
+        if not self.sweep:
+            return ((Variant(id="default", values={}, shown=True), self),)
+        if math.prod(len(axis.values) for axis in self.sweep) > MAX_POINTS:
+            raise ValueError(f"[sweep]: more than {MAX_POINTS} points. Sweep fewer values.")
+        points = [
+            dict(zip((axis.key for axis in self.sweep), values, strict=True))
+            for values in product(*(axis.values for axis in self.sweep))
+        ]
+        resolved = [self._at(point) for point in points]
+        own = replace(self, sweep=())
+        shown = resolved.index(own) if own in resolved else 0
+        return tuple(
+            (Variant(id=listed(point), values=point, shown=index == shown), experiment)
+            for index, (point, experiment) in enumerate(zip(points, resolved, strict=True))
+        )
+
+    def _at(self, point: Mapping[str, Scalar]) -> "Experiment":
+        """Return the experiment at one point of its sweep."""
+        parts: dict[str, Any] = {}
+        for key, value in point.items():
+            table, _, name = key.partition(".")
+            check_known(table, SWEPT, "[sweep]: unknown table", remedy='Write a key such as "model.layers"')
+            parts.setdefault(table, differing(getattr(self, table)))[name] = value
+        place = f"[sweep]: {listed(point)}"
+        specs = {table: read_table(table, content, f"{place}: [{table}]") for table, content in parts.items()}
+        try:
+            return replace(self, sweep=(), **specs)
+        except ValueError as error:
+            raise ValueError(f"{place}: {error}") from None
+
+    def _find_audited(self) -> Defense:
+        wanted = self.report.audited
+        if wanted is None:
+            defended = self.defenses[1:]
+            return defended[len(defended) // 2] if defended else self.defenses[0]
+        found = [defense for defense in self.defenses if _matches(as_table(defense), wanted)]
+        if len(found) != 1:
+            known = "; ".join(setting_id(defense) for defense in (found or self.defenses))
+            fault = "fits several settings" if found else "is none of the settings"
+            remedy = "Add parameters that tell them apart" if found else "Name one of them"
+            raise ValueError(f"[report]: audited = {listed(wanted)} {fault}: {known}. {remedy}.")
+        return found[0]
+
+    def _check_fit(self) -> None:
+        """Refuse tables that contradict each other."""
+        features, qubits = self.data.features, getattr(self.model, "qubits", None)
+        if qubits is not None and qubits != features:
+            remedy = f"Set [model] qubits = {features} or [data] features = {qubits}"
+            raise ValueError(f"Expected [model] qubits={qubits} = [data] features={features}, one each. {remedy}.")
+        info = DATASETS[self.data.name]
+        if qubits is not None and qubits < info.classes:
+            raise ValueError(f"Expected [model] qubits={qubits} >= {info.classes}, one for each class to be read out.")
+        left = 1 - self.data.test_fraction - self.data.reference_fraction
+        if self.federation.clients > max(1.0, info.records * left * 1.1):
+            raise ValueError(
+                f"Expected [federation] clients={self.federation.clients} <= {int(info.records * left)}, the records "
+                f"of {info.name} left to train on. Set fewer clients."
+            )
+
+
+def setting_id(defense: Defense) -> str:
+    """Return what tells a setting from the others: its name, with the parameters if it has any."""
+    given = {key: value for key, value in as_table(defense).items() if key != "name"}
+    return f"{defense.name}({listed(given)})" if given else defense.name
+
+
+def dumps(experiment: Experiment) -> str:
+    """Return the experiment as the text of its file, every default written out."""
+    tables: dict[str, Any] = {name: as_table(getattr(experiment, name)) for name in SPECS}
+    tables["defenses"] = [as_table(defense) for defense in experiment.defenses]
+    tables["attacks"] = [as_table(attack) for attack in experiment.attacks]
+    tables["sweep"] = {axis.key: list(axis.values) for axis in experiment.sweep}
+    return tomli_w.dumps({name: tables[name] for name in TABLES})
+
+
+def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: A TOML file.
+        overrides: Changes to it, each "table.key=value" with a TOML value; a bare word is a string.
+
+    Raises:
+        InputError: If the file or a change is wrong; the message names the place, the value and the remedy.
+    """
+    tables = read_toml(Path(path))
+    for change in overrides:
+        override(tables, change)
+    changes = f" with --set {' --set '.join(overrides)}" if overrides else ""
+    return parse(tables, f"{path}{changes}")
+
+
+def parse(tables: Mapping[str, Any], source: str) -> Experiment:
+    """Build an experiment from the tables of its file.
+
+    Args:
+        tables: As read from TOML.
+        source: Where they come from, for messages.
+
+    Raises:
+        InputError: If a table or key is unknown, or a value is wrong.
+    """
+    _check_plain(tables, source)
+    for name in tables:
+        check_known(name, TABLES, f"{source}: unknown table", remedy="Remove it or correct its name")
+    parts = {
+        name: read_table(name, as_mapping(tables[name], f"{source}: [{name}]"), f"{source}: [{name}]")
+        for name in SPECS
+        if name in tables
+    }
+    if "defenses" in tables:
+        parts["defenses"] = tuple(read_defenses(tables["defenses"], source))
+    if "attacks" in tables:
+        places = as_tables(tables["attacks"], f"{source}: [[attacks]]")
+        parts["attacks"] = tuple(read_plugin("attack", content, place) for place, content in places)
+    try:
+        if "sweep" in tables:
+            parts["sweep"] = tuple(_read_sweep(tables["sweep"], f"{source}: [sweep]"))
+        return Experiment(**parts)
+    except ValueError as error:
+        known = str(error).startswith(f"{source}: ")
+        raise InputError(str(error) if known else f"{source}: {error}") from None
+
+
+def _read_sweep(content: Any, place: str) -> Iterable[Axis]:
+    for key, value in as_mapping(content, place).items():
+        if isinstance(value, dict):
+            first = next(iter(value), "key")
+            raise InputError(f'{place}: {key}.{first}: write the key in quotes: "{key}.{first}" = [...].')
+        if not isinstance(value, list) or not all(isinstance(one, str | int | float) for one in value):
+            raise InputError(f"{place}: {key} = {value!r}. Expected a list of plain values.")
+        yield Axis(key=key, values=tuple(value))
+
+
+def _check_plain(value: Any, place: str) -> None:
+    """Refuse what TOML can say and no table can mean: dates where none belongs, and integers beyond 64 bits."""
+    if isinstance(value, date | time) and not place.endswith(": [tolerances]: set_on"):
+        raise InputError(f"{place} = {value} is a date or time. Expected none here: correct the value.")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise InputError(f"{place} is an integer beyond 64 bits. Expected a smaller one.")
+    children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        _check_plain(child, f"{place}: [{key}]" if isinstance(child, Mapping | list) else f"{place}: {key}")
+
+
+def _distinct(settings: Iterable[Defense]) -> list[Defense]:
+    found: list[Defense] = []
+    for defense in settings:
+        if defense not in found:
+            found.append(defense)
+    return found
+
+
+def _matches(table: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(key in table and table[key] == value for key, value in wanted.items())

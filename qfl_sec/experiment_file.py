@@ -1,0 +1,73 @@
+"""The text of an experiment file, and changes to it from the command line."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from qfl_sec.checking import InputError
+from qfl_sec.tables import SPECS, TABLES, as_mapping, check_key, check_known
+
+MAX_FILE_BYTES = 1_000_000
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InputError: If it is missing, no file, not readable, too large, not UTF-8 or not TOML.
+    """
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file. Correct the path, or write one with `qfl-sec init {path}`.")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file. Name an experiment file, such as {path / 'experiment.toml'}.")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}). Correct the path or its permissions.") from None
+    if len(content) > MAX_FILE_BYTES:
+        raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes. An experiment file is a few lines of TOML.")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise InputError(f"{path}: not valid TOML: {reason}. Correct it there.") from None
+
+
+def override(tables: dict[str, Any], change: str) -> None:
+    """Apply one `--set table.key=value` to the tables, in place.
+
+    Raises:
+        InputError: If there is no such table or key, or the value is neither a TOML value nor a word.
+    """
+    place = f"--set {change}"
+    key, equals, text = change.partition("=")
+    path = [part.strip(" \"'") for part in key.split(".")]
+    if not equals or not all(path):
+        raise InputError(f"{place}: Expected table.key=value, such as federation.rounds=5.")
+    check_known(path[0], TABLES, f"{place}: unknown table", remedy="Correct its name")
+    value = _toml_value(text.strip(), place)
+    if len(path) == 1:
+        tables[path[0]] = value
+        return
+    if path[0] in ("defenses", "attacks"):
+        raise InputError(f"{place}: {path[0]} is a list. Set it as a whole, such as --set '{path[0]}=[]'.")
+    table = as_mapping(tables.get(path[0], {}), place)
+    name = ".".join(path[1:])
+    if path[0] in SPECS:
+        check_key(path[0], table | {name: value}, name, place)
+    tables[path[0]] = table | {name: value}
+
+
+def _toml_value(text: str, place: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        if not text or text[0] in "[{\"'" or "\n" in text:
+            raise InputError(f"{place}: {text!r} is no TOML value. Expected one such as 5, [0, 1] or a word.") from None
+        return text
+    if set(parsed) != {"value"}:
+        raise InputError(f"{place}: Expected one value, without line breaks.")
+    return parsed["value"]

@@ -1,0 +1,155 @@
+"""Runs one training or one cell: the only code that holds a view and the truth's file at arm's length of each other.
+
+A cell runs the attack and its signal-free control on a saved transcript, and keeps raw scores. Nothing here opens the
+truth; comparing scores with it is `qfl_sec.assembly`'s work.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from qfl_sec.checking import InputError
+from qfl_sec.contracts import (
+    Attack,
+    Candidates,
+    Knowledge,
+    MembershipScores,
+    NotApplicableError,
+    Reconstructions,
+    Scores,
+    View,
+)
+from qfl_sec.federation import build_model, train
+from qfl_sec.grid import CellTask, TrainingTask
+from qfl_sec.randomness import Streams
+from qfl_sec.transcript import Transcript
+from qfl_sec.views import project
+
+
+def run_training(task: TrainingTask, folder: Path) -> None:
+    """Train and save the transcript; the folder appears complete or not at all."""
+    train(task.config, key=task.key).save(folder)
+
+
+def run_cell(task: CellTask, folder: Path) -> bytes:
+    """Attack a saved transcript, and again without signal.
+
+    Args:
+        task: Training, adversary and attack.
+        folder: The training's saved transcript.
+
+    Returns:
+        The raw scores of the attack and of its control; read them with `scores_from_bytes`.
+
+    Raises:
+        InputError: If the transcript is damaged or another training's.
+        NotApplicableError: If the attack has no meaning in this setting, or the adversary sees nothing.
+    """
+    transcript = Transcript.load(folder)
+    if transcript.metadata.key != task.training.key:
+        raise InputError(f"{folder}: holds another training's transcript. Remove the folder and run again.")
+    config = task.training.config
+    defense = config.defense.prepare(transcript.metadata.setup)
+    view = project(transcript, task.adversary, defense)
+    if view is None:
+        raise NotApplicableError("By protocol this adversary sees nothing of the training.")
+    population = config.population()
+    if population.fingerprint != transcript.metadata.data_fingerprint:
+        raise InputError(f"{folder}: the data set has changed since this training. Train again.")
+    _, arch = build_model(config, population.splits)
+    dtype = config.federation.dtype
+    knowledge = Knowledge(
+        architecture=arch,
+        reference=population.reference(dtype),
+        defense=defense,
+        batch_labels=transcript.batch_labels if task.attack.knows_labels else None,
+        candidates=population.candidates(dtype) if task.attack.question == "membership" else None,
+    )
+    return attack_with_control(task.attack, view, knowledge, Streams(config.seed))
+
+
+def attack_with_control(attack: Attack, view: View, knowledge: Knowledge, streams: Streams) -> bytes:
+    """Run an attack and its signal-free control on one view; return both sets of raw scores as bytes.
+
+    The control of a membership attack is the same attack with every candidate laid at the next client's door, whose
+    updates it never entered. The control of a reconstruction needs no run of its own: it compares each answer with the
+    records behind another client's update.
+    """
+    role = f"attack {attack.name} by {view.adversary}"
+    scores = _checked(attack.run(view, knowledge, generator=streams.torch(role)), attack, knowledge)
+    control: Scores | None = None
+    if knowledge.candidates is not None and view.setup.clients > 1:
+        moved = replace(knowledge, candidates=_moved(knowledge.candidates, view.setup.clients))
+        generator = streams.torch(f"{role}, control")
+        control = _checked(attack.run(view, moved, generator=generator), attack, moved)
+    return scores_to_bytes(scores, control)
+
+
+def _checked(scores: Scores, attack: Attack, knowledge: Knowledge) -> Scores:
+    """Return an attack's scores if they have the right shapes and are finite."""
+    if isinstance(scores, MembershipScores):
+        candidates = 0 if knowledge.candidates is None else len(knowledge.candidates)
+        shapes: dict[str, tuple[int, ...]] = {"values": (candidates,)}
+        numbers = scores.values
+    else:
+        targets, restarts, guesses, _ = scores.records.shape
+        shapes = {
+            "records": (targets, restarts, guesses, knowledge.architecture.n_features),
+            "labels": (targets, restarts, guesses),
+            "residuals": (targets, restarts),
+            "targets": (targets, 2),
+            "ranks": (targets,),
+            "unknowns": (targets,),
+        }
+        numbers = scores.records
+    for name, shape in shapes.items():
+        found = tuple(getattr(scores, name).shape)
+        if found != shape:
+            raise ValueError(f"{attack.name} gave {name} of shape {found}. Expected {shape}.")
+    if not bool(torch.isfinite(numbers).all()):
+        raise ValueError(f"{attack.name} gave numbers that are not finite.")
+    return scores
+
+
+def _moved(candidates: Candidates, clients: int) -> Candidates:
+    return replace(candidates, clients=(candidates.clients + 1) % clients)
+
+
+def scores_to_bytes(scores: Scores, control: Scores | None) -> bytes:
+    """Write raw scores and their control's, if there is one, as safetensors."""
+    tensors: dict[str, Tensor] = {}
+    for name, one in (("scores", scores), ("control", control)):
+        for field, value in vars(one).items() if one is not None else ():
+            tensor = value if isinstance(value, Tensor) else torch.tensor(value)
+            tensors[f"{name}.{field}"] = tensor.detach().contiguous().clone()
+    return bytes(save(tensors))
+
+
+def scores_from_bytes(blob: bytes) -> tuple[Scores, Scores | None]:
+    """Read what `scores_to_bytes` wrote: raw scores, and the control's or None.
+
+    Raises:
+        InputError: If the bytes are not such scores.
+    """
+    try:
+        tensors = load(blob)
+    except SafetensorError as error:
+        raise InputError(f"Stored scores are not readable ({error}). Run the audit again.") from None
+    scores = _scores_of(tensors, "scores")
+    if scores is None:
+        raise InputError(f"Stored scores hold {sorted(tensors)}. Expected an attack's scores: run the audit again.")
+    return scores, _scores_of(tensors, "control")
+
+
+def _scores_of(tensors: dict[str, Tensor], name: str) -> Scores | None:
+    fields = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+    if set(fields) == {"values"}:
+        return MembershipScores(values=fields["values"])
+    if "equations" in fields and set(fields) == set(Reconstructions.__dataclass_fields__):
+        equations = int(fields.pop("equations"))
+        return Reconstructions(equations=equations, **fields)
+    return None

@@ -1,0 +1,159 @@
+"""One attack by one adversary on one setting, pooled over its trainings: a measurement, or the reason why there is none."""
+
+import numpy as np
+
+from qfl_sec.contracts import (
+    Adversary,
+    Attack,
+    Defense,
+    MembershipScores,
+    Question,
+    Reconstructions,
+    visible,
+)
+from qfl_sec.evidence import Evidence, ScoredCell, Trained
+from qfl_sec.experiment import Experiment, setting_id
+from qfl_sec.intervals import Rate, clustered_rate
+from qfl_sec.plugins import description
+from qfl_sec.randomness import Streams
+from qfl_sec.results import FailedCell, Measurement
+from qfl_sec.scoring import MembershipTrial, ReconstructionTrial, score_membership, score_reconstruction
+from qfl_sec.store import CellRow
+from qfl_sec.views import view_type
+
+QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction")
+
+
+def resampler(role: str) -> np.random.Generator:
+    """Return the generator of an interval's resamples: by name, so that intervals do not depend on their order."""
+    return Streams(0).numpy(f"interval {role}")
+
+
+def accuracy(trained: list[Trained], rng: np.random.Generator) -> tuple[Rate, Rate]:
+    """Return correct test answers of the final models and of the largest class; trainings are the clusters."""
+    clusters = np.concatenate([np.full(len(one.truth.test_hits), index) for index, one in enumerate(trained)])
+    hits = np.concatenate([one.truth.test_hits.numpy() for one in trained])
+    majority = np.concatenate([one.truth.majority_hits.numpy() for one in trained])
+    return clustered_rate(hits, clusters, rng=rng), clustered_rate(majority, clusters, rng=rng)
+
+
+def measure(
+    evidence: Evidence, variant: str, experiment: Experiment, defense: Defense, adversary: Adversary, question: Question
+) -> list[Measurement]:
+    """Return the measurement of every attack that asks this question from what this adversary sees.
+
+    Where there is none, the one entry says so: not visible to this adversary, or not tested.
+    """
+    setting = setting_id(defense)
+    seen = view_type(adversary, defense)
+    attacks = [
+        attack for attack in experiment.attacks if attack.question == question and visible(attack.requires, seen)
+    ]
+    if attacks:
+        return [_measured(evidence, variant, setting, adversary, attack) for attack in attacks]
+    if seen is None:
+        reason = "By protocol this adversary sees nothing of the training."
+        return [_unmeasured(variant, setting, adversary, question, "not visible", reason)]
+    reason = "No attack of this experiment asks this of what this adversary sees."
+    return [_unmeasured(variant, setting, adversary, question, "not tested", reason)]
+
+
+def _unmeasured(
+    variant: str,
+    setting: str,
+    adversary: Adversary,
+    question: Question,
+    status: str,
+    reason: str,
+    attack: Attack | None = None,
+    failed: tuple[FailedCell, ...] = (),
+) -> Measurement:
+    return Measurement(
+        variant=variant,
+        setting=setting,
+        adversary=adversary,
+        question=question,
+        attack=None if attack is None else attack.name,
+        attack_description="" if attack is None else description(type(attack)),
+        status=status,  # type: ignore[arg-type]
+        reason=reason,
+        trainings=0,
+        success=None,
+        control=None,
+        guess=None,
+        membership=None,
+        reconstruction=None,
+        failed=failed,
+        scores_sha256=(),
+    )
+
+
+def _measured(evidence: Evidence, variant: str, setting: str, adversary: Adversary, attack: Attack) -> Measurement:
+    """Score an attack's finished cells, and list the others with their reasons."""
+    scored, missing = evidence.cells(variant, setting, adversary, attack)
+    failed = tuple(
+        FailedCell(seed=row.seed, reason=row.reason or "The training or its transcript is missing.")
+        for row in missing
+        if row is not None and row.status != "not_applicable"
+    )
+    if not scored:
+        inapplicable = [row for row in missing if row is not None and row.status == "not_applicable"]
+        if inapplicable:
+            reason = str(inapplicable[0].reason)
+            return _unmeasured(variant, setting, adversary, attack.question, "not tested", reason, attack)
+        reason = failed[0].reason if failed else "None of its cells has run."
+        return _unmeasured(variant, setting, adversary, attack.question, "failed", reason, attack, failed)
+    try:
+        return _score(scored, failed, variant, setting, adversary, attack)
+    except ValueError as error:
+        return _unmeasured(variant, setting, adversary, attack.question, "not tested", str(error), attack, failed)
+
+
+def _score(
+    scored: list[ScoredCell],
+    failed: tuple[FailedCell, ...],
+    variant: str,
+    setting: str,
+    adversary: Adversary,
+    attack: Attack,
+) -> Measurement:
+    rng = resampler(f"{variant} {setting} {adversary} {attack.name}")
+    membership = reconstruction = None
+    control: Rate | None
+    guess: Rate | None
+    if attack.question == "membership":
+        success, control, guess, membership = score_membership([_membership_trial(cell) for cell in scored], rng=rng)
+    else:
+        trials = [_reconstruction_trial(cell) for cell in scored]
+        success, control, guess, reconstruction = score_reconstruction(trials, rng=rng)
+    return Measurement(
+        variant=variant,
+        setting=setting,
+        adversary=adversary,
+        question=attack.question,
+        attack=attack.name,
+        attack_description=description(type(attack)),
+        status="measured",
+        reason=None,
+        trainings=len(scored),
+        success=success,
+        control=control,
+        guess=guess,
+        membership=membership,
+        reconstruction=reconstruction,
+        failed=failed,
+        scores_sha256=tuple(cell.sha256 for cell in scored),
+    )
+
+
+def _membership_trial(cell: ScoredCell) -> MembershipTrial:
+    if not isinstance(cell.scores, MembershipScores) or not isinstance(cell.control, MembershipScores | None):
+        raise ValueError(f"Expected membership scores, the store holds {type(cell.scores).__name__}.")
+    return MembershipTrial(scores=cell.scores, control=cell.control, truth=cell.trained.truth)
+
+
+def _reconstruction_trial(cell: ScoredCell) -> ReconstructionTrial:
+    if not isinstance(cell.scores, Reconstructions):
+        raise ValueError(f"Expected rebuilt records, the store holds {type(cell.scores).__name__}.")
+    trained = cell.trained
+    return ReconstructionTrial(scores=cell.scores, metadata=trained.metadata, truth=trained.truth, population=trained.population)

@@ -1,0 +1,263 @@
+"""The tables of an experiment file: what keys each holds, read strictly and written out again.
+
+Each table is a frozen dataclass owned by the module that uses it; those that no other module owns stand here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import date
+from types import MappingProxyType
+from typing import Any, Literal
+
+from qfl_sec import plugins
+from qfl_sec.checking import InputError, parse_value
+from qfl_sec.contracts import Attack, Defense
+from qfl_sec.datasets import DataSpec
+from qfl_sec.federation import FederationSpec
+from qfl_sec.models import MODELS, VariationalClassifier
+from qfl_sec.results import Scalar
+
+LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"channel": ("bb84", "two_step_qsdc", "one_step_qsdc"), "compute": ("plain_cloud", "blind")}
+)
+"""Names that a later version brings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelSpec:
+    """What carries the messages between clients and server.
+
+    Attributes:
+        name: "plain": in the clear.
+    """
+
+    name: Literal["plain"] = "plain"
+
+    def __post_init__(self) -> None:
+        _check_available("channel", self.name, ("plain",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeSpec:
+    """Who runs the circuits.
+
+    Attributes:
+        name: "local": each client its own.
+    """
+
+    name: Literal["local"] = "local"
+
+    def __post_init__(self) -> None:
+        _check_available("compute", self.name, ("local",))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """One axis of a sweep.
+
+    Attributes:
+        key: Table and key, such as "model.layers".
+        values: At least one, distinct.
+    """
+
+    key: str
+    values: tuple[Scalar, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError(f"Expected at least one value of sweep key {self.key!r}. Add one or remove the key.")
+        if len(set(self.values)) < len(self.values):
+            raise ValueError(f"Expected distinct values of sweep key {self.key!r}, not {list(self.values)}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """The highest success rate that is acceptable, per question; to be agreed before the run.
+
+    Attributes:
+        membership: Share of members found at 1 % false accusations, in [0, 1].
+        reconstruction: Share of records rebuilt, in [0, 1].
+        set_on: When this was agreed; None if not stated.
+    """
+
+    membership: float = 0.05
+    reconstruction: float = 0.05
+    set_on: date | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("membership", "reconstruction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"Expected 0 <= {name}={getattr(self, name)} <= 1: it is a share, not a percentage.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSpec:
+    """What the report shows first.
+
+    Attributes:
+        title: Of the report.
+        audited: Name and as many parameters as tell the first page's setting from the others; None takes the middle
+            one of the defended settings. The experiment completes it.
+    """
+
+    title: str = "Privacy audit of a federated quantum model"
+    audited: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.title.strip() or not self.title.isprintable():
+            raise ValueError(f"Expected title={self.title!r} to be one line of text.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Which random draws are repeated.
+
+    Attributes:
+        seeds: One training of each setting a seed; distinct, from 0.
+    """
+
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7)
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"Expected seeds={list(self.seeds)} to be at least one, all distinct.")
+        if not 0 <= min(self.seeds) <= max(self.seeds) < 1 << 63:
+            raise ValueError(f"Expected seeds={list(self.seeds)} to be >= 0 and below 2^63.")
+
+
+SPECS: Mapping[str, type] = MappingProxyType(
+    {
+        "data": DataSpec,
+        "model": VariationalClassifier,
+        "federation": FederationSpec,
+        "channel": ChannelSpec,
+        "compute": ComputeSpec,
+        "tolerances": Tolerances,
+        "report": ReportSpec,
+        "run": RunSpec,
+    }
+)
+"""The tables that hold keys, by name; what [model] holds depends on its name."""
+
+SWEPT = ("data", "model", "federation", "channel", "compute")
+"""Tables whose keys a sweep may name."""
+
+TABLES = (*SWEPT, "defenses", "sweep", "attacks", "tolerances", "report", "run")
+"""Every table, in the order in which they are written."""
+
+
+def read_table(table: str, content: Mapping[str, Any], place: str) -> Any:
+    """Build the dataclass of a table that holds keys.
+
+    Args:
+        table: A key of `SPECS`.
+        content: The table as read from TOML.
+        place: Where it stands, for messages.
+
+    Raises:
+        InputError: If a key is unknown or a value is wrong.
+    """
+    for key in content:
+        check_key(table, content, key, place)
+    if table in LATER:
+        _check_available(table, content.get("name", SPECS[table]().name), (SPECS[table]().name,), place)
+    plain = {key: value.isoformat() if isinstance(value, date) else value for key, value in content.items()}
+    if table == "model":
+        plain.pop("name", None)
+    return parse_value(_kind(table, content, place), plain, source=place)
+
+
+def _kind(table: str, content: Mapping[str, Any], place: str) -> type:
+    """Return the dataclass of a table; that of [model] goes by its name."""
+    if table != "model":
+        return SPECS[table]
+    name = content.get("name", VariationalClassifier.name)
+    check_known(name, MODELS, f"{place}: unknown model", remedy="Correct [model] name")
+    return MODELS[name]
+
+
+def check_key(table: str, content: Mapping[str, Any], key: str, place: str) -> None:
+    """Refuse a key that a table does not have; what [model] has depends on the name in its content."""
+    if (table, key) == ("model", "circuit"):
+        raise InputError(f"{place}: circuit: a circuit of your own comes with a later version. Known: name.")
+    known = [one.name for one in fields(_kind(table, content, place))]
+    known = ["name", *known] if table == "model" else known
+    check_known(key, known, f"{place}: unknown key", remedy="Remove it or correct its name")
+
+
+def as_table(part: Any) -> dict[str, Any]:
+    """Return a dataclass as a table of the file: registered name first, then every field that is not None.
+
+    Raises:
+        InputError: If a field is None that would be read back as something else.
+    """
+    name = getattr(type(part), "name", None)
+    table: dict[str, Any] = {"name": name} if isinstance(name, str) and isinstance(part, _NAMED) else {}
+    for one in fields(part):
+        value = getattr(part, one.name)
+        if value is not None:
+            table[one.name] = _as_toml(value)
+        elif one.default is not None:
+            raise InputError(f"{type(part).__name__}: {one.name} = None cannot be written to a file. Give it a value.")
+    return table
+
+
+def differing(spec: Any) -> dict[str, Any]:
+    """Return the keys of a table in which it differs from the table that only has its name."""
+    table = as_table(spec)
+    named = {key: value for key, value in table.items() if key == "name"}
+    is_field = "name" in {one.name for one in fields(spec)}
+    default = as_table(type(spec)(**named if is_field else {}))
+    return named | {key: value for key, value in table.items() if key not in default or default[key] != value}
+
+
+def as_mapping(content: Any, place: str) -> dict[str, Any]:
+    """Return a table as a dictionary of its own, or refuse what is none."""
+    if not isinstance(content, Mapping):
+        raise InputError(f"{place}: {content!r} is no table. Write the table's name in brackets, its keys below it.")
+    return dict(content)
+
+
+def as_tables(content: Any, place: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tables of a list, each with its place, or refuse what is no list of tables."""
+    if not isinstance(content, list) or not all(isinstance(one, Mapping) for one in content):
+        raise InputError(f"{place}: Expected a list of tables. Write the name in double brackets, once for each table.")
+    return [(f"{place} number {number}", dict(table)) for number, table in enumerate(content, start=1)]
+
+
+def check_known(name: Any, known: Iterable[str], what: str, *, remedy: str) -> None:
+    """Refuse a name that is not known; the message names the nearest and all known ones."""
+    options = list(known)
+    if name not in options:
+        near = plugins.nearest(name, options) if isinstance(name, str) else ""
+        shown = name if isinstance(name, str) else repr(name)
+        raise InputError(f"{what} {shown}. {near}{remedy}. Known: {', '.join(options)}.")
+
+
+def _check_available(table: str, name: Any, known: tuple[str, ...], place: str | None = None) -> None:
+    """Refuse a name that a later version brings, or none does."""
+    if name in known:
+        return
+    later = " comes with a later version" if name in LATER[table] else " is unknown"
+    raise InputError(f"{place or f'[{table}]'}: name = {name!r}{later}. This version has: {', '.join(known)}.")
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """Return keys and values on one line; a whole number reads the same as integer and as float."""
+    return ", ".join(
+        f"{key}={int(value) if isinstance(value, float) and value.is_integer() else value}"
+        for key, value in values.items()
+    )
+
+
+_NAMED = (Defense, Attack, *MODELS.values())
+
+
+def _as_toml(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return as_table(value)
+    if isinstance(value, Mapping):
+        return {key: _as_toml(child) for key, child in value.items()}
+    if isinstance(value, tuple | list | set | frozenset):
+        return [_as_toml(child) for child in value]
+    return value

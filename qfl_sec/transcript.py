@@ -1,0 +1,215 @@
+"""The recorded evidence of one training: what happened, and apart from it the truth.
+
+On disk a transcript is a folder: `metadata.json` and `tensors.safetensors` hold what views are made from,
+`model.safetensors` the final weights by name, `truth.safetensors` who was a member and which records each update used.
+Only the harness opens the last one.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from qfl_sec.checking import InputError, parse_json
+from qfl_sec.contracts import Guarantee, PremiseCheck, Setup
+
+VERSION = "qfl-sec/transcript-1"
+
+MAX_FILE_BYTES = 1 << 30
+"""Larger files are refused before they are read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """The part of a transcript that is no tensor.
+
+    Attributes:
+        version: Of the format.
+        key: Of the training that this is.
+        data_fingerprint: Of the raw data set.
+        setup: The public metadata.
+        guarantees: What the defense claims for this very schedule.
+        premises: What these claims rest on, and what was seen.
+        gradient_gap: Largest difference between vectorised and looped per-record gradients, of norm about one.
+        gradient_norm: Smallest norm among the gradients compared.
+        gradients_checked: How many were compared.
+        test_records: Records of the test split.
+    """
+
+    version: Literal["qfl-sec/transcript-1"]
+    key: str
+    data_fingerprint: str
+    setup: Setup
+    guarantees: tuple[Guarantee, ...]
+    premises: tuple[PremiseCheck, ...]
+    gradient_gap: float
+    gradient_norm: float
+    gradients_checked: int
+    test_records: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What no adversary is shown; for scoring only.
+
+    Attributes:
+        members: (candidates,), true for members.
+        clients: (candidates,), the client each was dealt to.
+        batch_records: (rounds, clients a round, records a round), the candidates that each selected client used, in
+            the order of their use; -1 where there is none.
+        test_hits: (test records,), true where the final model is right.
+        majority_hits: (test records,), true where the reference split's largest class is right.
+    """
+
+    members: Tensor
+    clients: Tensor
+    batch_records: Tensor
+    test_hits: Tensor
+    majority_hits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """Everything that happened in a training, as far as an adversary could see any of it.
+
+    Attributes:
+        metadata: The part that is no tensor.
+        global_weights: (rounds + 1, parameters); row t is what round t starts from, the last row is released.
+        selected: (rounds, clients a round)
+        updates: (rounds, clients a round, parameters), as transmitted.
+        aggregates: (rounds, parameters), the averaged update of each round.
+        batch_labels: (rounds, clients a round, records a round), the labels behind each update in the order of their
+            use, -1 where there is none; handed only to an attack that declares that it is told.
+        state: The final weights by parameter name.
+        truth: None once loaded: it is read by `load_truth`, by nobody but the harness.
+    """
+
+    metadata: Metadata
+    global_weights: Tensor
+    selected: Tensor
+    updates: Tensor
+    aggregates: Tensor
+    batch_labels: Tensor
+    state: dict[str, Tensor]
+    truth: Truth | None
+
+    def save(self, folder: Path) -> None:
+        """Write the transcript; the folder appears at once and complete, or not at all.
+
+        Args:
+            folder: Where to; an existing transcript there is kept.
+
+        Raises:
+            OSError: If the disk is full or the place cannot be written.
+        """
+        if self.truth is None:
+            raise ValueError("Expected a transcript fresh from training: a loaded one does not hold the truth.")
+        partial = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+        partial.mkdir(parents=True)
+        try:
+            (partial / "metadata.json").write_text(json.dumps(asdict(self.metadata), allow_nan=False, sort_keys=True))
+            save_file(_contiguous(self._tensors()), partial / "tensors.safetensors")
+            save_file(_contiguous(self.state), partial / "model.safetensors")
+            save_file(_contiguous(vars(self.truth)), partial / "truth.safetensors")
+            for path in partial.iterdir():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            if not folder.exists():
+                partial.rename(folder)
+        except SafetensorError as error:
+            raise OSError(f"Cannot write {partial}: {error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        names = ("global_weights", "selected", "updates", "aggregates", "batch_labels")
+        return {name: getattr(self, name) for name in names}
+
+    @classmethod
+    def load(cls, folder: Path) -> "Transcript":
+        """Read a transcript without its truth, and check every size and shape.
+
+        Raises:
+            InputError: If a file is missing, damaged, of another version, or its tensors do not fit together.
+        """
+        path = folder / "metadata.json"
+        try:
+            text = path.read_text()
+            version = json.loads(text).get("version")
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
+            raise InputError(f"{path}: not readable as a transcript's metadata ({error}). Train again.") from None
+        if version != VERSION:
+            raise InputError(f"{path}: version = {version!r}. Expected {VERSION!r}: train again with this version.")
+        metadata = parse_json(Metadata, text, source=str(path))
+        tensors = _load(folder / "tensors.safetensors")
+        setup = metadata.setup
+        per_round = len(setup.schedule[0])
+        _expect(
+            folder / "tensors.safetensors",
+            tensors,
+            {
+                "global_weights": (setup.rounds + 1, setup.n_parameters),
+                "selected": (setup.rounds, per_round),
+                "updates": (setup.rounds, per_round, setup.n_parameters),
+                "aggregates": (setup.rounds, setup.n_parameters),
+                "batch_labels": (setup.rounds, per_round, None),
+            },
+        )
+        if tensors["selected"].tolist() != [list(chosen) for chosen in setup.schedule]:
+            raise InputError(f"{folder / 'tensors.safetensors'}: selected differs from the schedule. Train again.")
+        return cls(metadata=metadata, **tensors, state=_load(folder / "model.safetensors"), truth=None)
+
+
+def load_truth(folder: Path) -> Truth:
+    """Read the truth of a saved transcript: for scoring, never for an attack.
+
+    Raises:
+        InputError: If the file is missing, damaged, or its tensors do not fit together.
+    """
+    path = folder / "truth.safetensors"
+    tensors = _load(path)
+    candidates = (tensors["members"].shape[0] if "members" in tensors else None,)
+    tests = (tensors["test_hits"].shape[0] if "test_hits" in tensors else None,)
+    shapes = {
+        "members": candidates,
+        "clients": candidates,
+        "batch_records": (None, None, None),
+        "test_hits": tests,
+        "majority_hits": tests,
+    }
+    _expect(path, tensors, shapes)
+    return Truth(**tensors)
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise InputError(f"{path}: {path.stat().st_size} bytes. Expected at most {MAX_FILE_BYTES}.")
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not readable as safetensors ({error}). Train again.") from None
+
+
+def _expect(path: Path, tensors: dict[str, Tensor], shapes: dict[str, tuple[int | None, ...]]) -> None:
+    """Check names, shapes (None fits any length), and that floating numbers are finite."""
+    if set(tensors) != set(shapes):
+        raise InputError(f"{path}: tensors {sorted(tensors)}. Expected {sorted(shapes)}: train again.")
+    for name, shape in shapes.items():
+        found = tuple(tensors[name].shape)
+        fits = len(found) == len(shape) and all(want in (None, got) for want, got in zip(shape, found, strict=True))
+        if not fits:
+            raise InputError(f"{path}: {name} has shape {found}. Expected {shape}: train again.")
+        if tensors[name].is_floating_point() and not bool(torch.isfinite(tensors[name]).all()):
+            raise InputError(f"{path}: {name} holds numbers that are not finite. Train again.")

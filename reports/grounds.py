@@ -1,0 +1,143 @@
+"""What the verdicts rest on, as tables: accuracy and baselines, guarantees, premises, instrument checks."""
+
+from qfl_sec.reports import wording as w
+from qfl_sec.reports.sanitising import cut
+from qfl_sec.reports.selection import BASELINES, Selection
+from qfl_sec.reports.tables import Column, Group, Row, Table, variant_label
+from qfl_sec.results import GuaranteeEntry, Utility
+
+BASELINE_LABELS = {"classical": "classical model of equal size", "centralised": "same model, not federated"}
+
+
+def utility_table(selection: Selection) -> Table:
+    """Return the accuracy of every setting and baseline."""
+    groups: dict[str, list[Row]] = {}
+    for entry in selection.results.utility:
+        note = variant_label(selection, entry.variant) if len(selection.results.variants) > 1 else ""
+        groups.setdefault(note, []).append(_utility_row(selection, entry))
+    titles = ("Correct / records", "Accuracy", "95% interval", "Majority class", "Seeds")
+    return Table(
+        caption="Accuracy on unseen records, and the baselines without a defense.",
+        columns=(Column(title="Setting", align="left"), *(Column(title=title) for title in titles)),
+        groups=tuple(Group(title=note, note="", rows=tuple(rows)) for note, rows in groups.items()),
+    )
+
+
+def _utility_row(selection: Selection, entry: Utility) -> Row:
+    known = entry.setting in BASELINES
+    label = BASELINE_LABELS[entry.setting] if known else w.label(cut(selection.setting(entry.setting).label, 30))
+    cells = (
+        label, w.count(entry.accuracy), w.rate(w.share(entry.accuracy), table=True),
+        w.ends(entry.accuracy.low, entry.accuracy.high, table=True), w.rate(w.share(entry.majority), table=True),
+        w.group(entry.trainings),
+    )  # fmt: skip
+    return Row(cells=cells, audited=entry.setting == selection.audited.id)
+
+
+def guarantee_table(selection: Selection) -> Table:
+    """Return epsilon for each client and adversary; adversaries with the same guarantees share a row."""
+    claims: dict[tuple[str, str], dict[str, list[GuaranteeEntry]]] = {}
+    for entry in selection.results.guarantees:
+        claims.setdefault((entry.variant, entry.setting), {}).setdefault(entry.adversary, []).append(entry)
+    groups = []
+    for (variant, setting), by_adversary in claims.items():
+        title = w.label(cut(selection.setting(setting).label, 30))
+        if len(selection.results.variants) > 1:
+            title += f" · {variant_label(selection, variant)}"
+        groups.append(_guarantee_group(selection, title, by_adversary))
+    return Table(
+        caption="Guarantees: ε of each client's records against each adversary, over all releases, worst over seeds, "
+        "rounded up. Worst: the largest; beside it the same by RDP.",
+        columns=(
+            Column(title="Adversary", align="left"),
+            Column(title="ε of each client (client: ε)", align="left"),
+            Column(title="Worst"),
+            Column(title="by RDP"),
+            Column(title="δ"),
+        ),
+        groups=tuple(groups),
+        notes=("A setting that is not listed has no formal guarantee.",),
+    )
+
+
+def _guarantee_group(selection: Selection, title: str, by_adversary: dict[str, list[GuaranteeEntry]]) -> Group:
+    merged: dict[tuple[str, ...], list[str]] = {}
+    for adversary, entries in by_adversary.items():
+        label = next(cut(e.label, 40) for e in selection.results.adversaries if e.id == adversary)
+        merged.setdefault(_guarantee_cells(entries), []).append(label)
+    worst = max((entry for entries in by_adversary.values() for entry in entries), key=lambda entry: entry.epsilon)
+    releases = max(entry.releases for entries in by_adversary.values() for entry in entries)
+    note = (
+        f"per {worst.unit}, {worst.adjacency} neighbours; {cut(worst.sampling, 60)}; {cut(worst.mechanism, 80)}; "
+        f"{w.plural(releases, 'release')} at most; {cut(worst.accountant, 30)}"
+    )
+    return Group(
+        title=title,
+        note=note,
+        rows=tuple(Row(cells=(w.listed(labels), *cells)) for cells, labels in merged.items()),
+    )
+
+
+def _guarantee_cells(entries: list[GuaranteeEntry]) -> tuple[str, ...]:
+    """Return one adversary's cells."""
+    worst = max(entries, key=lambda entry: entry.epsilon)
+    clients = " · ".join(
+        f"{'every client' if entry.client is None else entry.client}:{w.FIXED}{w.budget(entry.epsilon, up=True)}"
+        for entry in sorted(entries, key=lambda entry: (entry.client is not None, entry.client or 0))
+    )
+    rdp = "–" if worst.epsilon_rdp is None else w.budget(worst.epsilon_rdp, up=True)
+    return clients, w.budget(worst.epsilon, up=True), rdp, w.plain(worst.delta)
+
+
+def sight_table(selection: Selection) -> Table:
+    """Return what each adversary sees."""
+    rows = tuple(
+        Row(cells=(cut(entry.label, 60), cut("; ".join(entry.sees), 200) or "nothing"))
+        for entry in selection.results.adversaries
+    )
+    return Table(
+        caption="Who sees what.",
+        columns=tuple(Column(title=title, align="left") for title in ("Adversary", "Sees")),
+        groups=(Group(title="", note="", rows=rows),) if rows else (),
+    )
+
+
+def premise_table(selection: Selection) -> Table:
+    """Return the premises of the audited setting, and every one that did not hold elsewhere."""
+    shown = [
+        entry
+        for entry in selection.results.premises
+        if selection.on_first_page(entry.variant, entry.setting) or entry.passed is False
+    ]
+    rows = []
+    for entry in shown:
+        elsewhere = not selection.on_first_page(entry.variant, entry.setting)
+        where = f" ({w.label(cut(selection.setting(entry.setting).label, 30))})" if elsewhere else ""
+        status = f"{entry.status}: failed" if entry.passed is False else entry.status
+        rows.append(
+            Row(cells=(cut(entry.premise, 90) + where, cut(entry.how, 110), status), alarm=2 if entry.passed is False else -1)
+        )
+    rest = len(selection.results.premises) - len(shown)
+    note = f"The same was looked at for the other settings: {w.plural(rest, 'premise')}, none failed, in results.json."
+    return Table(
+        caption=f"Premises of the guarantee at the audited setting ({cut(selection.audited.label, 30)}).",
+        columns=tuple(Column(title=title, align="left") for title in ("Premise", "How we know", "Status")),
+        groups=(Group(title="", note="", rows=tuple(rows)),) if rows else (),
+        notes=(note,) if rest else (),
+    )
+
+
+def instrument_table(selection: Selection) -> Table:
+    """Return the checks of the workbench itself."""
+    rows = tuple(
+        Row(
+            cells=(cut(entry.label, 70), cut(entry.result, 80), cut(entry.required, 70), "held" if entry.passed else "failed"),
+            alarm=-1 if entry.passed else 3,
+        )
+        for entry in selection.results.instruments
+    )
+    return Table(
+        caption="Instrument checks of this run: if one fails, every verdict is withdrawn.",
+        columns=tuple(Column(title=title, align="left") for title in ("Check", "Seen", "Required", "Status")),
+        groups=(Group(title="", note="", rows=rows),) if rows else (),
+    )

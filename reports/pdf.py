@@ -1,0 +1,68 @@
+"""The PDF: the document's strings, set by typst from memory, with `results.json` attached byte for byte."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import typst
+
+from qfl_sec.reports.display import Document
+from qfl_sec.reports.figures import draw
+from qfl_sec.reports.sanitising import font_file
+
+STANDARDS = ["a-3a", "ua-1"]
+
+
+def render(document: Document, results: bytes) -> bytes:
+    """Return the report's PDF.
+
+    The same document and results give the same bytes on the same machine, in any process, zone and locale.
+
+    Args:
+        document: Every string that is printed.
+        results: The bytes of `results.json`, attached as they are.
+
+    Raises:
+        RuntimeError: If the typesetter warns or refuses: a fault of ours, not of the data.
+    """
+    figure = draw(document.budget.figure) if document.budget.figure.panels else ""
+    inputs = {"data": json.dumps(asdict(document)), "figure": figure, "results": results.decode()}
+    head = document.head
+    with _folders() as (root, fonts):
+        known = typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[fonts])
+        compiler = typst.Compiler(_template(), root=root, font_paths=known, sys_inputs=inputs)
+        try:
+            pdf, warnings = compiler.compile_with_warnings(
+                format="pdf", pdf_standards=STANDARDS, timestamp=datetime(head.year, head.month, head.day, tzinfo=UTC)
+            )
+        except typst.TypstError as error:
+            raise RuntimeError(f"The report's template does not compile: {error.message}. {error.diagnostic}") from None
+    if warnings:
+        raise RuntimeError(f"The report's template compiles with warnings: {[str(item) for item in warnings]}")
+    if not isinstance(pdf, bytes):
+        raise RuntimeError(f"Expected one PDF, got {type(pdf).__name__}.")
+    return pdf
+
+
+@cache
+def _template() -> bytes:
+    return resources.files("qfl_sec.reports").joinpath("report.typ").read_bytes()
+
+
+@contextmanager
+def _folders() -> Iterator[tuple[str, str]]:
+    """Lend two folders: an empty one to read from, and one that holds the two weights of the sans and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="qfl-sec-report-") as folder:
+        root, fonts = Path(folder, "root"), Path(folder, "fonts")
+        root.mkdir()
+        fonts.mkdir()
+        for weight in ("Regular", "Semibold"):
+            shutil.copyfile(font_file(weight), fonts / font_file(weight).name)
+        yield str(root), str(fonts)

@@ -1,0 +1,54 @@
+"""A run's reports as files: each appears whole, or not at all."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from qfl_sec.checking import InputError
+from qfl_sec.provenance import Environment, Timings, write_bytes
+from qfl_sec.reports.display import document
+from qfl_sec.results import loads, run_id
+
+Format = Literal["pdf", "json"]
+FORMATS: tuple[Format, ...] = ("pdf", "json")
+
+
+def write_report(
+    results: bytes,
+    environment: Environment,
+    timings: Timings,
+    folder: Path,
+    formats: Sequence[Format] = FORMATS,
+) -> list[Path]:
+    """Write the reports of a run.
+
+    Args:
+        results: The bytes of its `results.json`.
+        environment: Where it was made.
+        timings: When, and at what cost.
+        folder: Where the files go; made if it does not exist.
+        formats: "pdf" gives `report.pdf`, "json" gives `results.json`, byte for byte.
+
+    Returns:
+        The files, in the order of the formats.
+
+    Raises:
+        InputError: If a format is unknown, the results are no `results.json`, or the folder cannot be written to.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"Unknown report format {name!r}. Expected one of: {', '.join(FORMATS)}.")
+    found = loads(results)
+    text = document(found, environment, timings, run_id=run_id(results))
+    written = []
+    for name in formats:
+        if name == "json":
+            path, data = folder / "results.json", results
+        else:
+            # The typesetter and the drawing library are slow to import, and nobody else needs them.
+            from qfl_sec.reports.pdf import render
+
+            path, data = folder / "report.pdf", render(text, results)
+        write_bytes(path, data)
+        written.append(path)
+    return written

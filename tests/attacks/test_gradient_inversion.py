@@ -1,0 +1,252 @@
+"""Gradient inversion: what it rebuilds, what it cannot, and the simulated client behind it."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from qfl_sec.attacks.client_update import ClientUpdate
+from qfl_sec.attacks.gradient_inversion import GradientInversion
+from qfl_sec.contracts import NotApplicableError, Reconstructions, UpdatesView, visible
+
+WIDTH = 2.0  # of the features' range
+
+
+def attack(played, *, seed: int = 0, **fields: object) -> Reconstructions:
+    generator = torch.Generator().manual_seed(seed)
+    return GradientInversion(**fields).run(played.view, played.knowledge, generator=generator)  # type: ignore[arg-type]
+
+
+def errors(played, found: Reconstructions) -> Tensor:
+    """Return the mean squared error of each true record after the best assignment, target after target."""
+    result = []
+    for (round_, place), records, labels in zip(
+        found.targets.tolist(), found.answers(), found.labels[:, 0], strict=True
+    ):
+        rows = played.used[round_, place]
+        truth = played.knowledge.candidates.features[rows[rows >= 0]]
+        cost = (records[labels >= 0].unsqueeze(1) - truth).square().mean(-1)
+        guess, own = scipy.optimize.linear_sum_assignment(cost.numpy())
+        result.append(cost[guess, own])
+    return torch.cat(result)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_simulated_update_equals_torch_optimizers(federation: Callable, gaussian: type, optimizer: str, steps: int):
+    defense = gaussian(clip_norm=0.2)
+    played = federation(
+        batch_size=2, rounds=1, local_steps=steps, optimizer=optimizer, learning_rate=0.1, defense=defense
+    )
+    rows = played.used[0].reshape(2, steps, 2)
+    pool = played.knowledge.candidates
+    update, _ = client(played, defense).with_jacobian(pool.features[rows], pool.labels[rows])
+    assert torch.allclose(update, played.view.updates[0], atol=1e-12)
+
+
+def client(played, defense) -> ClientUpdate:
+    setup, places = played.view.setup, played.view.selected.shape[1]
+    steps = setup.local_steps[0]
+    return ClientUpdate(
+        architecture=played.knowledge.architecture,
+        defense=defense,
+        optimizer=setup.optimizer,
+        learning_rate=setup.learning_rate,
+        weights=played.view.global_weights[0].expand(places, -1),
+        mask=torch.ones(places, steps, played.used.shape[-1] // steps, dtype=torch.bool),
+        steps_made=torch.full((places,), steps),
+    )
+
+
+@pytest.mark.parametrize("clip_norm", [math.inf, 0.2])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_jacobian_equals_central_differences(federation: Callable, gaussian: type, optimizer: str, clip_norm: float):
+    defense = gaussian(clip_norm=clip_norm, divisor=None if math.isinf(clip_norm) else 2)
+    played = federation(batch_size=2, rounds=1, local_steps=2, optimizer=optimizer, learning_rate=0.1, layers=2)
+    model = client(played, defense)
+    model = replace(model, steps_made=torch.tensor([2, 1]))
+    rows = played.used[0].reshape(2, 2, 2)
+    pool = played.knowledge.candidates
+    features, labels = pool.features[rows], pool.labels[rows]
+    update, jacobian = model.with_jacobian(features, labels)
+    assert jacobian.shape == (*update.shape, 16)
+    size = 1e-6
+    for unknown in range(16):
+        shift = torch.zeros(16, dtype=torch.float64)
+        shift[unknown] = size
+        above = model.with_jacobian(features + shift.reshape(2, 2, 4), labels)[0]
+        below = model.with_jacobian(features - shift.reshape(2, 2, 4), labels)[0]
+        assert torch.allclose(jacobian[..., unknown], (above - below) / (2 * size), atol=1e-6)
+    assert torch.equal(jacobian[1, :, 8:], torch.zeros_like(jacobian[1, :, 8:]))
+
+
+def test_single_records_are_rebuilt_to_machine_precision(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=12)
+    found = attack(played, targets=24)
+    exact = errors(played, found).sqrt() / WIDTH < 1e-6
+    assert len(exact) == 24
+    assert float(exact.double().mean()) >= 0.95
+    assert found.ranks.tolist() == [4] * 24 == found.unknowns.tolist()
+
+
+def test_batches_of_four_are_rebuilt_from_three_layers(federation: Callable) -> None:
+    played = federation(rounds=3)
+    found = attack(played, targets=6)
+    assert found.records.shape == (6, 16, 4, 4)
+    assert (found.equations, found.unknowns.tolist(), found.ranks.tolist()) == (36, [16] * 6, [16] * 6)
+    assert float((errors(played, found) < 1e-3).double().mean()) >= 0.75
+
+
+def test_two_layers_fit_exactly_and_rebuild_little(federation: Callable) -> None:
+    """Of 24 parameters 15 act on the qubits read out: exact preimages that are not the data."""
+    played = federation(layers=2, rounds=3)
+    found = attack(played, targets=6)
+    assert found.equations == 24
+    assert found.ranks.tolist() == [15] * 6
+    assert float(found.residuals.amin(1).median()) < 1e-24
+    assert float((errors(played, found) < 1e-3).double().mean()) <= 0.25
+
+
+def test_noise_ends_it(federation: Callable, gaussian: type) -> None:
+    rates = []
+    for noise in (0.001, 0.1):
+        played = federation(batch_size=1, rounds=10, defense=gaussian(noise=noise))
+        rates.append(float((errors(played, attack(played, targets=20, restarts=8)) < 1e-3).double().mean()))
+    assert rates[0] >= 0.6
+    assert rates[1] <= 0.2
+
+
+def test_knowing_the_noise_helps(federation: Callable, gaussian: type) -> None:
+    """Under strong noise the adaptive attacker's error stays near the prior's; the blind one fits the noise."""
+    played = federation(batch_size=2, rounds=5, defense=gaussian(noise=0.2))
+    blind = replace(played, knowledge=replace(played.knowledge, defense=None))
+    adaptive_error = errors(played, attack(played, restarts=8)).mean()
+    blind_error = errors(played, attack(blind, restarts=8)).mean()
+    assert float(adaptive_error) < 0.7 * float(blind_error)
+    prior_error = played.knowledge.reference.features.var(0).mean()
+    assert float(adaptive_error) < 1.3 * float(prior_error)
+
+
+def test_knowing_the_clipping_is_needed(federation: Callable, gaussian: type) -> None:
+    defense = gaussian(clip_norm=0.1, divisor=1)
+    played = federation(batch_size=1, rounds=4, defense=defense)
+    blind = replace(played, knowledge=replace(played.knowledge, defense=None))
+    assert float((errors(played, attack(played)) < 1e-3).double().mean()) >= 0.75
+    assert float((errors(played, attack(blind)) < 1e-3).double().mean()) <= 0.25
+
+
+def test_labels_are_found_with_the_records(federation: Callable) -> None:
+    played = federation(batch_size=2, rounds=3)
+    told = played.knowledge.batch_labels
+    found = attack(
+        replace(played, knowledge=replace(played.knowledge, batch_labels=None)), targets=6, labels="searched"
+    )
+    best = found.residuals.argmin(1)
+    labels = found.labels[torch.arange(6), best].sort(-1).values
+    truth = told[found.targets[:, 0], found.targets[:, 1]].sort(-1).values
+    right = (labels == truth).all(-1)
+    assert float(right.double().mean()) >= 0.8
+    assert float((errors(played, found) < 1e-3).double().mean()) >= 0.75
+    assert len(found.labels[0].sort(-1).values.unique(dim=0)) == 3
+
+
+def test_two_local_steps_are_unrolled(federation: Callable) -> None:
+    played = federation(batch_size=1, local_steps=2, rounds=3, learning_rate=0.5)
+    found = attack(played, targets=6)
+    assert found.unknowns.tolist() == [8] * 6
+    assert float((errors(played, found) < 1e-3).double().mean()) >= 0.75
+
+
+def test_one_step_of_adam_hides_nothing_in_double_precision(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=3, optimizer="adam", learning_rate=0.01)
+    found = attack(played, targets=6)
+    assert float((errors(played, found) < 1e-3).double().mean()) >= 0.75
+
+
+def test_updates_that_turn_past_half_a_circle_are_compared_as_angles(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=4, learning_rate=30.0)
+    free = played.view.updates.abs().amax()
+    assert float(free) > 3.0
+    assert float((errors(played, attack(played)) < 1e-3).double().mean()) >= 0.75
+
+
+def test_poisson_batches_keep_their_empty_slots(federation: Callable, gaussian: type) -> None:
+    played = federation(batch_size=2, rounds=5, sampling="poisson", defense=gaussian(divisor=2))
+    sizes = (played.used >= 0).sum(-1)
+    assert len(sizes.unique()) > 2
+    found = attack(played, targets=10, restarts=8, iterations=30)
+    realised = sizes[found.targets[:, 0], found.targets[:, 1]]
+    assert torch.equal((found.labels[:, 0] >= 0).sum(-1), realised)
+    assert torch.equal(found.unknowns, 4 * realised)
+    assert bool((found.ranks <= found.unknowns).all())
+    assert not bool(found.records[found.labels < 0].any())
+    assert len(found.targets) == int((sizes > 0).sum().clamp(max=10))
+
+
+def test_noisy_poisson_batches_are_attacked_without_labels_too(federation: Callable, gaussian: type) -> None:
+    played = federation(batch_size=2, rounds=3, sampling="poisson", defense=gaussian(divisor=2, noise=0.1))
+    found = attack(played, targets=6, restarts=6, labels="searched")
+    assert found.unknowns.tolist() == [8] * 6
+    assert bool(torch.isfinite(found.residuals).all())
+
+
+def test_more_unknowns_than_equations_are_reported(federation: Callable) -> None:
+    played = federation(batch_size=10, rounds=1)
+    found = attack(played, restarts=2, iterations=5)
+    assert found.unknowns.tolist() == [40, 40]
+    assert found.equations == 36
+    assert bool((found.ranks < found.unknowns).all())
+
+
+def test_answers_of_one_target_are_not_another_targets_records(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=12)
+    found = attack(played, targets=24)
+    moved = replace(found, targets=found.targets.roll(1, 0))
+    assert float((errors(played, moved) < 1e-3).double().mean()) <= 0.1
+
+
+def test_fewer_updates_than_targets_are_all_attacked_once(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=2)
+    found = attack(played, targets=50, restarts=1, iterations=1)
+    assert found.targets.tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+
+
+@pytest.mark.parametrize("labels", ["known", "searched"])
+def test_same_generator_same_bytes_and_no_global_randomness(federation: Callable, labels: str) -> None:
+    played = federation(batch_size=2, rounds=3)
+    before = torch.get_rng_state()
+    first, again = (attack(played, targets=2, restarts=4, iterations=8, labels=labels) for _ in range(2))
+    other = attack(played, targets=2, restarts=4, iterations=8, labels=labels, seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(torch.as_tensor(getattr(first, f)), torch.as_tensor(getattr(again, f))) for f in vars(first))
+    assert not torch.equal(first.records, other.records)
+
+
+def test_without_labels_it_is_not_applicable(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=1)
+    with pytest.raises(NotApplicableError, match="searched"):
+        attack(replace(played, knowledge=replace(played.knowledge, batch_labels=None)))
+    with pytest.raises(NotApplicableError, match="nothing to rebuild"):
+        empty = torch.full_like(played.knowledge.batch_labels, -1)
+        attack(replace(played, knowledge=replace(played.knowledge, batch_labels=empty)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("targets", 0), ("restarts", 0), ("iterations", -1), ("margin", -0.1), ("margin", math.nan)]
+)
+def test_impossible_values_are_refused(field: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"Expected {field}="):
+        GradientInversion(**{field: value})
+
+
+def test_it_declares_what_it_needs(federation: Callable) -> None:
+    assert GradientInversion(labels="known").knows_labels
+    assert not GradientInversion(labels="searched").knows_labels
+    assert visible(GradientInversion.requires, UpdatesView)
+    setup = federation(batch_size=1, rounds=1).view.setup
+    one, two = (GradientInversion(restarts=r).circuit_evaluations(setup, candidates=9, reference=9) for r in (1, 2))
+    assert 0 < one < two

@@ -1,0 +1,121 @@
+"""The repository's shape: packages, public names, and who imports whom."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("attacks", "defenses", "protocols", "reports")
+
+LAYERS = {
+    **dict.fromkeys(("checking", "contracts", "randomness", "plugins"), 1),
+    **dict.fromkeys(("circuits", "statevector", "tape", "models", "datasets", "partition", "conformance"), 2),
+    **dict.fromkeys(("accounting", "ceilings", "intervals", "membership", "reconstruction", "verdicts"), 2),
+    **dict.fromkeys(("transcript", "views", "population", "batches", "optimizers", "rounds", "federation"), 3),
+    **dict.fromkeys(("attacks", "defenses", "protocols"), 4),
+    **dict.fromkeys(("experiment", "grid", "store", "runner", "harness", "assembly", "results", "workbench"), 5),
+    **dict.fromkeys(("provenance", "reports"), 5),
+    **dict.fromkeys(("cli", "__init__"), 6),
+}
+
+
+def source_files() -> list[Path]:
+    folders = [ROOT / "qfl_sec", ROOT / "qfl_sec" / "cli", *(ROOT / name for name in FOLDERS)]
+    return sorted(path for folder in folders for path in folder.glob("*.py"))
+
+
+def room(path: Path) -> str:
+    """Return the name under which a file stands in LAYERS."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[1] if parts[0] == "qfl_sec" else parts[0]
+
+
+def test_every_package_is_listed() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {"qfl_sec": ROOT / "qfl_sec"} | {f"qfl_sec.{name}": ROOT / name for name in FOLDERS}
+    found = {
+        ".".join([name, *path.parent.relative_to(folder).parts])
+        for name, folder in folders.items()
+        for path in folder.rglob("__init__.py")
+        if not set(path.relative_to(folder).parts[:1]) & set(FOLDERS)
+    }
+    assert found == set(declared["packages"])
+    assert declared["package-dir"] == {f"qfl_sec.{name}": name for name in FOLDERS}
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_folders_are_linked_and_flat(name: str) -> None:
+    link = ROOT / "qfl_sec" / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / name
+    assert not [path for path in (ROOT / name).iterdir() if path.is_dir() and path.name != "__pycache__"]
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_importing_a_folder_by_its_bare_name_is_refused(name: str) -> None:
+    run = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode != 0
+    assert f"qfl_sec.{name}" in run.stderr
+
+
+def test_every_module_imports_its_own_layer_or_a_lower_one() -> None:
+    wrong = []
+    for path in source_files():
+        name = room(path)
+        assert name in LAYERS, f"{path}: give it a layer"
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                base = node.module or ""
+                modules = [f"{base}.{alias.name}" for alias in node.names] if base == "qfl_sec" else [base]
+            for module in modules:
+                parts = module.split(".")
+                if parts[0] != "qfl_sec" or len(parts) < 2 or parts[1] not in LAYERS:
+                    continue
+                target = parts[1]
+                siblings = {name, target} <= set(FOLDERS[:3]) and name != target
+                if LAYERS[target] > LAYERS[name] or siblings:
+                    wrong.append(f"{path.relative_to(ROOT)} imports {module}")
+    assert not wrong
+
+
+def test_reports_import_result_types_and_never_the_runner() -> None:
+    allowed = {"checking", "contracts", "intervals", "results", "provenance", "verdicts", "reports"}
+    for path in (ROOT / "reports").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("qfl_sec."):
+                assert (node.module or "").split(".")[1] in allowed, f"{path.name} imports {node.module}"
+
+
+def modules() -> list[str]:
+    names = ["qfl_sec"]
+    package = importlib.import_module("qfl_sec")
+    names += [found.name for found in pkgutil.walk_packages(package.__path__, "qfl_sec.")]
+    return sorted(names)
+
+
+@pytest.mark.parametrize("name", modules())
+def test_all_names_what_is_public(name: str) -> None:
+    module = importlib.import_module(name)
+    declared = getattr(module, "__all__", None)
+    if declared is None:
+        assert "." in name and name.count(".") == 1 or "cli" in name or name.count(".") == 2
+        return
+    assert list(declared) == sorted(declared, key=str.casefold) or list(declared) == sorted(declared)
+    missing = [public for public in declared if not hasattr(module, public)]
+    assert not missing
+
+
+@pytest.mark.parametrize("name", ["qfl_sec.attacks", "qfl_sec.defenses"])
+def test_folders_export_exactly_their_public_names(name: str) -> None:
+    module = importlib.import_module(name)
+    submodules = {found.name for found in pkgutil.iter_modules(module.__path__)}
+    public = {key for key in vars(module) if not key.startswith("_") and key not in submodules}
+    assert public == set(module.__all__)
