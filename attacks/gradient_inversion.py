@@ -11,6 +11,10 @@ from qfl_sec.attacks.least_squares import minimize
 from qfl_sec.attacks.starting_points import first_points
 from qfl_sec.contracts import Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
 
+_EXACT_TOLERANCE = 1e-6
+_NOISY_TOLERANCE = 1e-3
+"""Share of the objective by which a step must lower it; under noise smaller steps mean nothing."""
+
 _COST = 6
 """A record's gradient and its directional derivatives, in circuit evaluations."""
 
@@ -88,5 +92,6 @@ class GradientInversion(Attack):
             solved=problem.solved[groups],
             iterations=self.iterations,
             chunk=problem.chunk,
+            tolerance=_NOISY_TOLERANCE if problem.noisy else _EXACT_TOLERANCE,
         )
         return problem.reconstructions(solution)

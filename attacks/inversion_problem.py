@@ -89,8 +89,8 @@ class InversionProblem:
         n_targets, n_restarts = self.labels.shape[:2]
         objectives = solution.objectives
         if self.noisy:
-            constants = self.reference.log_density_constants()[self.labels.clamp(min=0)] * (self.labels >= 0)
-            objectives = objectives - 2 * constants.flatten(0, 1).sum((-2, -1))
+            penalties = self.reference.label_penalties()[self.labels.clamp(min=0)] * (self.labels >= 0)
+            objectives = objectives + penalties.flatten(0, 1).sum((-2, -1))
         objectives = objectives.reshape(n_targets, n_restarts)
         best = torch.arange(n_targets) * n_restarts + objectives.argmin(1)
         jacobians = torch.cat([self._data(solution.points[row], row)[1] for row in best.split(self.chunk)])

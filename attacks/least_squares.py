@@ -54,7 +54,7 @@ def minimize(
     solved: Tensor,
     iterations: int,
     chunk: int,
-    tolerance: float = 1e-10,
+    tolerance: float = 1e-6,
 ) -> Solution:
     """Minimize the sum of squared residuals of each problem over the unit cube.
 

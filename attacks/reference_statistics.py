@@ -50,12 +50,13 @@ class ReferenceStatistics:
         """Return features (..., features) from unit coordinates."""
         return self.low + unit * self.width
 
-    def log_density_constants(self) -> Tensor:
-        """Return what tells labels apart beside the squared distance to their means, (classes,).
+    def label_penalties(self) -> Tensor:
+        """Return what each label costs beside the squared distance to its mean, (classes,); the cheapest costs 0.
 
-        It is the logarithm of each label's share plus that of its whitening's determinant.
+        It is -2 (ln share + ln determinant of the whitening), as twice a negative log density is a squared distance.
         """
-        return self.shares.log() + self.whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constants = self.shares.log() + self.whitening.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return 2 * (constants.max() - constants)
 
 
 def reference_statistics(reference: Records, n_classes: int, *, margin: float) -> ReferenceStatistics:

@@ -257,7 +257,9 @@ def _replaced(z: float, sample_rate: float, orders: tuple[float, ...]) -> npt.ND
         # P^order Q^(1 - order) has its last bump at 2 order - 1, of width z; trapezoids converge fast on it.
         x = np.arange(-2 - 12 * z, 2 * order + 12 * z, z / 8)
         upper, lower = (
-            np.logaddexp(math.log1p(-sample_rate) - x**2 / (2 * z**2), math.log(sample_rate) - (x - at) ** 2 / (2 * z**2))
+            np.logaddexp(
+                math.log1p(-sample_rate) - x**2 / (2 * z**2), math.log(sample_rate) - (x - at) ** 2 / (2 * z**2)
+            )
             for at in (1.0, -1.0)
         )
         scale = math.log(z / 8) - math.log(z * math.sqrt(2 * math.pi))
@@ -320,4 +322,5 @@ def _bracket(releases: Releases, epsilon: float, delta: float) -> tuple[float, f
 def _rounded_up(noise: float) -> float:
     """Return the least number of six significant digits that is not below `noise`."""
     digits = 5 - math.floor(math.log10(noise))
-    return round(math.ceil(noise * 10**digits - 1e-6) / 10**digits, max(digits, 0))
+    scale = 10.0**digits
+    return round(math.ceil(noise * scale - 1e-6) / scale, max(digits, 0))

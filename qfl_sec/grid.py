@@ -46,6 +46,9 @@ __all__ = [
 LIBRARIES = ("dp-accounting", "numpy", "pennylane", "scikit-learn", "scipy", "torch")
 """Distributions whose version is part of every key."""
 
+_NOT_PLUG_INS = sys.stdlib_module_names | {"qfl_sec", "dp_accounting", "numpy", "pennylane", "scipy", "sklearn", "torch"}
+"""Where a plug-in's bases may stand whose source is counted already, or by its version."""
+
 
 def plan(experiment: Experiment) -> Plan:
     """Lay out the grid: variants x settings x seeds, undefended baselines, and every attack that fits a view.
@@ -161,9 +164,8 @@ def plugin_sources(part: Defense | Attack) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in type(part).__mro__:
         top = kind.__module__.partition(".")[0]
-        if top == "qfl_sec" or top in sys.stdlib_module_names - {"__main__"}:
-            continue
-        found |= _module_source(kind.__module__) or {kind.__qualname__: _code_digest(kind)}
+        if top not in _NOT_PLUG_INS:
+            found |= _module_source(kind.__module__) or {kind.__qualname__: _code_digest(kind)}
     return found
 
 

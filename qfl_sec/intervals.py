@@ -140,20 +140,18 @@ def _interval(
     k, n, groups = int(counts.sum()), int(sizes.sum()), len(sizes)
     if groups == 1 or min(k, n - k) < 2:
         effective = n / (1 + ((sizes**2).sum() / n - 1) * ASSUMED_CORRELATION)
-        ends = clopper_pearson(k * effective / n, effective)
-        return *ends, f"Clopper-Pearson, spread between {groups} clusters not visible, correlation 0.05 assumed"
+        low, high = clopper_pearson(k * effective / n, effective)
+        return low, high, f"Clopper-Pearson, spread between {groups} clusters not visible, correlation 0.05 assumed"
     pooled = clopper_pearson(k, n)
     p = homogeneity_p(sizes, counts, rng=rng)
     if p > POOLING_LEVEL:
         return *pooled, f"Clopper-Pearson, pooled over {groups} homogeneous clusters (p = {p:.3f})"
     ends = (pooled, _design_effect(sizes, counts), _bootstrap(sizes, counts, rng))
     method = f"cluster bootstrap and design effect over {groups} clusters (homogeneity p = {p:.3f})"
-    return min(low for low, _ in ends), max(high for _, high in ends), method
+    return min(end[0] for end in ends), max(end[1] for end in ends), method
 
 
-def homogeneity_p(
-    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *, rng: np.random.Generator
-) -> float:
+def homogeneity_p(sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *, rng: np.random.Generator) -> float:
     """Return the Monte Carlo p of equal success rates, exact given the margins.
 
     Args:

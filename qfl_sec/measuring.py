@@ -125,7 +125,9 @@ def _score(
         success, control, guess, membership = score_membership([_membership_trial(cell) for cell in scored], rng=rng)
     else:
         trials = [_reconstruction_trial(cell) for cell in scored]
-        success, control, guess, reconstruction = score_reconstruction(trials, rng=rng)
+        success, control, guess, reconstruction = score_reconstruction(
+            trials, knows_labels=attack.knows_labels, rng=rng
+        )
     return Measurement(
         variant=variant,
         setting=setting,

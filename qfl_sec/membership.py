@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from qfl_sec.intervals import DRAWS, Rate, cluster_weights, clopper_pearson, clustered_rate
+from qfl_sec.intervals import DRAWS, Rate, clopper_pearson, cluster_weights, clustered_rate
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]

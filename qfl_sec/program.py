@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qfl_sec.parameters import CONSTANT, INPUTS, WEIGHTS, ParameterMap, Sources, broadcast_shapes
+from qfl_sec.gate_parameters import CONSTANT, INPUTS, WEIGHTS, ParameterMap, Sources, broadcast_shapes
+from qfl_sec.gates import Array, Dense, Start
 from qfl_sec.readout import Readout, phases_are_seen
-from qfl_sec.schedule import PermutationStep, PhaseStep, Schedule, Step, TurnStep, local_states, schedule
-from qfl_sec.tape import Array, Dense, Recording, Start
+from qfl_sec.steps import PermutationStep, PhaseStep, Schedule, Step, TurnStep, local_states, schedule
+from qfl_sec.tape import Recording
 
 _MAX_MATRIX_QUBITS = 8
 _FIXED = -1  # the level of angles that are plain numbers
@@ -49,14 +50,14 @@ class _PhaseAction:
         theta = self.constant
         for level, piece, coefficients in self.forms:
             rows = parameters.phases[level][piece]
-            term = (coefficients @ rows.flatten(1)).view(-1, *rows.shape[1:])
+            term = (coefficients @ rows.flatten(1)).view(len(coefficients), *rows.shape[1:])
             theta = term if theta is None else theta + term
         assert theta is not None
         cosine, sine = theta.cos(), theta.sin()
         if len(state) == 1:
             return torch.stack([state[0] * cosine, state[0] * sine])
         real, imaginary = state.unbind(0)
-        return torch.stack([real * cosine - imaginary * sine, real * sine + imaginary * cosine])
+        return torch.stack(_rotated(real, imaginary, cosine, sine))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class _TurnAction:
             cosine, sine = (values[column] for values in parameters.turns[level])
             pairs = state.reshape(len(state) << wire, 2, dimension >> (wire + 1), *state.shape[2:])
             zero, one = pairs.unbind(1)
-            pairs = torch.stack([cosine * zero - sine * one, sine * zero + cosine * one], 1)
+            pairs = torch.stack(_rotated(zero, one, cosine, sine), 1)
             state = pairs.reshape(len(state), dimension, *pairs.shape[3:])
         return state
 
@@ -110,9 +111,9 @@ class _DenseAction:
         order = [*self.wires, *others]
         split = amplitudes.reshape(*[2] * self.n_qubits, *batch)
         tail = [self.n_qubits, self.n_qubits + 1]
-        rows = split.permute(*order, *tail).reshape(len(matrix), -1, *batch)
+        rows = split.permute(*order, *tail).reshape(len(matrix), len(amplitudes) // len(matrix), *batch)
         if matrix.shape[2:] == (1, 1):
-            rows = (matrix[:, :, 0, 0] @ rows.flatten(1)).view(len(matrix), -1, *batch)
+            rows = (matrix[:, :, 0, 0] @ rows.flatten(1)).view_as(rows)
         else:
             batch = broadcast_shapes(batch, matrix.shape[2:])
             pair = matrix.expand(-1, -1, *batch).flatten(2), rows.expand(-1, -1, *batch).flatten(2)
@@ -121,6 +122,11 @@ class _DenseAction:
         back = [order.index(wire) for wire in range(self.n_qubits)]
         amplitudes = rows.reshape(*[2] * self.n_qubits, *batch).permute(*back, *tail).flatten(0, self.n_qubits - 1)
         return torch.stack([amplitudes.real, amplitudes.imag])
+
+
+def _rotated(x: Tensor, y: Tensor, cosine: Tensor, sine: Tensor) -> list[Tensor]:
+    """Rotate the pairs (x, y)."""
+    return [x * cosine - y * sine, x * sine + y * cosine]
 
 
 _Action = _PhaseAction | _PermutationAction | _TurnAction | _DenseAction

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qfl_sec.schedule import local_states
-from qfl_sec.tape import Array, Expectation, Measurement, Probabilities, Word
+from qfl_sec.gates import Array
+from qfl_sec.steps import local_states
+from qfl_sec.tape import Expectation, Measurement, Probabilities, Word
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -228,7 +228,10 @@ class _Run:
                 self._release(task)
             else:
                 self.trainings.append(_Job(task))
-        self._tell(f"reused {self.reused} of {len(self.all_cells)} cells")
+        self._tell(
+            f"reused {self.trainings_reused} of {len(self.all_trainings)} trainings, "
+            f"{self.reused} of {len(self.all_cells)} cells"
+        )
 
     def work(self) -> None:
         """Keep the executor busy until nothing is left: cells first, which free what trainings have made."""
@@ -243,7 +246,7 @@ class _Run:
         """Store the cells that have ended but were not looked at when the run broke off."""
         for future, job in list(self.in_flight.items()):
             ended = future.done() and future.exception() is None
-            if ended and isinstance(job.task, CellTask) and future.result().status == "done":
+            if ended and isinstance(job.task, CellTask) and future.result().status in ("done", "not_applicable"):
                 del self.in_flight[future]
                 try:
                     self._record(job.task, future.result())

@@ -3,24 +3,31 @@
 The only module that compares an attack's answers with the truth.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from qfl_sec import membership, reconstruction
-from qfl_sec.contracts import MembershipScores, Reconstructions, Records
-from qfl_sec.datasets import Splits
+from qfl_sec.contracts import MembershipScores, Reconstructions
 from qfl_sec.intervals import Rate, clustered_rate, independent_rate
+from qfl_sec.population import Population
+from qfl_sec.reconstruction import RecordScores
 from qfl_sec.results import Membership, Reconstruction
-from qfl_sec.transcript import Truth
+from qfl_sec.transcript import Metadata, Truth
+
+Floats = NDArray[np.float64]
 
 STRICT, LENIENT = 0.01, 0.10
 """The false positive rates at which members found are counted."""
 
 CURVE_POINTS = 200
 """Points of a ROC curve that are kept."""
+
+HIT_TOLERANCE = 0.05
+"""A record counts as rebuilt when every feature lies within this share of its reference range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +44,9 @@ class ReconstructionTrial:
     """The answers of one training beside the records they aim at."""
 
     scores: Reconstructions
+    metadata: Metadata
     truth: Truth
-    splits: Splits
-    clients: NDArray[np.int64]
+    population: Population
 
 
 def score_membership(
@@ -110,3 +117,158 @@ def _thinned(length: int) -> NDArray[np.int64]:
     if length <= CURVE_POINTS:
         return np.arange(length)
     return np.unique(np.round(np.linspace(0, 1, CURVE_POINTS) ** 2 * (length - 1)).astype(np.int64))
+
+
+def score_reconstruction(
+    trials: list[ReconstructionTrial], *, knows_labels: bool, rng: np.random.Generator
+) -> tuple[Rate, Rate | None, Rate, Reconstruction]:
+    """Return records rebuilt: by the attack, by the control, by fixed guesses; and all figures.
+
+    Args:
+        trials: One for each training; attacked updates are the clusters of the intervals.
+        knows_labels: Whether the attacker was told the labels: its guesses may then go by class.
+        rng: Of the intervals' resamples and of random guesses.
+
+    Raises:
+        ValueError: If no attacked update has a record.
+    """
+    targets = [target for trial in trials for target in _targets(trial)]
+    if not any(len(target.truth) for target in targets):
+        raise ValueError("No attacked update has a record behind it: attack more updates or use larger batches.")
+    answers = [_against(target.answer, target) for target in targets]
+    controls = [_against(target.unrelated, target) for target in targets if target.unrelated is not None]
+    with_control = [target for target in targets if target.unrelated is not None]
+    guesses = [_against(target.fixed_guesses, target) for target in targets]
+    oracle = [max((_against(one, target) for one in target.restarts), key=lambda one: one.hits.sum()) for target in targets]
+    own = reconstruction.pooled(answers)
+    control_mse = reconstruction.pooled(controls).mse() if controls else None
+    unknowns = np.concatenate([trial.scores.unknowns.numpy() for trial in trials])
+    ranks = np.concatenate([trial.scores.ranks.numpy() for trial in trials])
+    figures = Reconstruction(
+        targets=len(targets),
+        hit_tolerance=HIT_TOLERANCE,
+        equations=trials[0].scores.equations,
+        unknowns=float(np.median(unknowns)),
+        unknowns_max=int(unknowns.max()),
+        rank=float(np.median(ranks)),
+        not_identifiable=int((ranks < unknowns).sum()),
+        rmse=None if own.mse() is None else float(np.median(own.rmse())),
+        skill_prior_mean=reconstruction.skill(own.mse(), _mean(targets, _prior_mean_mse)),
+        skill_random_record=reconstruction.skill(
+            own.mse(), reconstruction.pooled([_random_guess(target, rng) for target in targets]).mse()
+        ),
+        skill_control=reconstruction.skill(own.mse(), control_mse),
+        oracle_best=_rate(oracle, targets, "hits", rng),
+        exact=_rate(answers, targets, "exact", rng),
+        feature_hits=tuple(int(count) for count in own.feature_hits.sum(axis=0)),
+        guess_probability_high=max(_best_guess(trial, knows_labels) for trial in trials),
+    )
+    control = _rate(controls, with_control, "hits", rng) if controls else None
+    return _rate(answers, targets, "hits", rng), control, _rate(guesses, targets, "hits", rng), figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """One attacked update: its records, the answer, all restarts, and what it is compared with."""
+
+    index: int
+    truth: Floats  # (records, features)
+    labels: NDArray[np.int64]
+    answer: Floats  # (guesses, features)
+    restarts: Floats  # (restarts, guesses, features)
+    unrelated: Floats | None  # another client's answer
+    fixed_guesses: Floats
+    population: Population
+
+    @property
+    def ranges(self) -> Floats:
+        splits = self.population.splits
+        return np.asarray((splits.feature_high - splits.feature_low).numpy(), dtype=np.float64)
+
+
+def _targets(trial: ReconstructionTrial) -> list[_Target]:
+    """Return a training's attacked updates, each beside the answer to the next one of another client."""
+    scores, splits = trial.scores, trial.population.splits
+    places = [(int(round_), int(slot)) for round_, slot in scores.targets]
+    clients = [trial.metadata.setup.schedule[round_][slot] for round_, slot in places]
+    answers = scores.answers().double().numpy()
+    ranges = (splits.feature_high - splits.feature_low).numpy()
+    fixed = reconstruction.best_fixed_guesses(
+        splits.reference.features.numpy(), guesses=answers.shape[1], tolerance=HIT_TOLERANCE, ranges=ranges
+    )
+    targets = []
+    for index, (round_, slot) in enumerate(places):
+        used = trial.truth.batch_records[round_, slot]
+        rows = used[used >= 0].unique()
+        later = [(index + step) % len(places) for step in range(1, len(places))]
+        others = [other for other in later if clients[other] != clients[index]]
+        targets.append(
+            _Target(
+                index=index,
+                truth=splits.candidates.features[rows].double().numpy(),
+                labels=splits.candidates.labels[rows].numpy(),
+                answer=answers[index],
+                restarts=scores.records[index].double().numpy(),
+                unrelated=answers[others[0]] if others else None,
+                fixed_guesses=fixed,
+                population=trial.population,
+            )
+        )
+    return targets
+
+
+def _against(guesses: Floats, target: _Target) -> RecordScores:
+    return reconstruction.score(guesses, target.truth, ranges=target.ranges, tolerance=HIT_TOLERANCE)
+
+
+def _random_guess(target: _Target, rng: np.random.Generator) -> RecordScores:
+    """Score one random reference record of the class for each record of a target."""
+    reference = target.population.splits.reference
+    guesses = reconstruction.random_guesses(target.labels, reference.features.numpy(), reference.labels.numpy(), rng=rng)
+    return _against(guesses, target)
+
+
+def _prior_mean_mse(target: _Target) -> float | None:
+    reference = target.population.splits.reference.features.numpy()
+    return reconstruction.prior_mean_mse(target.truth, reference, ranges=target.ranges)
+
+
+def _mean(targets: list[_Target], error: Callable[[_Target], float | None]) -> float:
+    """Return the mean over records of an error that is known for each target with records."""
+    known = [(len(target.truth), value) for target in targets if (value := error(target)) is not None]
+    return sum(count * value for count, value in known) / sum(count for count, _ in known)
+
+
+def _rate(scores: list[RecordScores], targets: list[_Target], field: str, rng: np.random.Generator) -> Rate:
+    """Return a rate over records, clustered by attacked update."""
+    clusters = [np.full(len(target.truth), index) for index, target in enumerate(targets)]
+    hits = [getattr(one, field) for one in scores]
+    return clustered_rate(np.concatenate(hits), np.concatenate(clusters), rng=rng)
+
+
+def _best_guess(trial: ReconstructionTrial, knows_labels: bool) -> float:
+    """Return the upper bound of what as many fixed guesses as the attack makes can hit, over the whole data set."""
+    splits = trial.population.splits
+    parts = (splits.candidates, splits.test, splits.reference)
+    records = np.concatenate([part.features.double().numpy() for part in parts])
+    labels = np.concatenate([part.labels.numpy() for part in parts])
+    ranges = (splits.feature_high - splits.feature_low).double().numpy()
+    return _kappa(
+        records.tobytes(),
+        ranges.tobytes(),
+        labels.astype(np.int64).tobytes() if knows_labels else None,
+        trial.scores.records.shape[2],
+    )
+
+
+@lru_cache(maxsize=256)
+def _kappa(records: bytes, ranges: bytes, labels: bytes | None, guesses: int) -> float:
+    """Return the upper limit for records, ranges and labels given as bytes, so that settings of one seed share it."""
+    widths = np.frombuffer(ranges)
+    return reconstruction.best_guess_probability(
+        np.frombuffer(records).reshape(-1, len(widths)),
+        guesses=guesses,
+        tolerance=HIT_TOLERANCE,
+        ranges=widths,
+        labels=None if labels is None else np.frombuffer(labels, dtype=np.int64),
+    ).upper

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qfl_sec.checking import InputError
-from qfl_sec.parameters import Sources, broadcast_shapes
+from qfl_sec.gate_parameters import Sources, broadcast_shapes
 from qfl_sec.program import Program
 from qfl_sec.tape import record_circuit
 
@@ -28,7 +28,8 @@ def compile_circuit(
         circuit: A quantum function or QNode of (inputs, weights) that returns `qml.expval` of Pauli words or sums of
             them, `qml.probs`, or several of these. It is written for one sample, as inputs[i] or inputs[..., i]. Its
             gates and wires must not depend on the values of its arguments, and parameters must be computed from them
-            with torch or `qml.math` functions.
+            with torch or `qml.math` functions. Amplitudes of a state preparation without `normalize=True` are taken as
+            they are.
         n_qubits: Number of qubits, on wires 0 to n_qubits - 1; None for the wires of the QNode's device or, failing
             that, those that the circuit uses.
         weight_shape: Shape of one model's weights; None for one dimension of any length.
@@ -142,13 +143,27 @@ class CompiledCircuit:
     ) -> Program:
         options: dict[str, Any] = {"dtype": dtype, "device": device}
         inputs, weights = _probe((n_features,), options), _probe(weight_shape, options)
-        recording = record_circuit(self._function, inputs, weights, wires=self._wires)
+        try:
+            recording = record_circuit(self._function, inputs, weights, wires=self._wires)
+        except InputError:
+            raise
+        except ValueError:
+            # PennyLane refuses amplitudes whose norm is not one, and skips normalising those whose norm is.
+            recording = record_circuit(self._function, inputs / inputs.norm(), weights, wires=self._wires)
         return Program(recording, weight_shape, **options)
 
 
 def _unwrap(circuit: Callable[[Any, Any], Any]) -> tuple[Callable[[Any, Any], Any], list[Any] | None]:
-    """Return the quantum function, and the wires if it is a QNode whose device names them."""
+    """Return the quantum function, and the wires if it is a QNode whose device names them.
+
+    Raises:
+        InputError: If it is neither, or a QNode with shots or transforms of its own.
+    """
     if isinstance(circuit, qml.QNode):
+        if circuit.shots:
+            raise InputError(f"The QNode has {circuit.shots}. Give shots and a generator to the call instead.")
+        if len(circuit.compile_pipeline):
+            raise InputError(f"The QNode is transformed, by {circuit.compile_pipeline}. Give the plain QNode.")
         wires = circuit.device.wires
         return circuit.func, list(wires) if wires else None
     if not callable(circuit):
@@ -157,10 +172,8 @@ def _unwrap(circuit: Callable[[Any, Any], Any]) -> tuple[Callable[[Any, Any], An
 
 
 def _probe(shape: Sequence[int], options: dict[str, Any]) -> Tensor:
-    """Return some generic values of norm one, in case the circuit takes them as amplitudes."""
-    count = math.prod(shape)
-    values = torch.arange(1, count + 1, **options).add(0.37).sqrt()
-    return (values / values.norm()).reshape(tuple(shape)) if count else values.reshape(tuple(shape))
+    """Return some generic values."""
+    return torch.arange(1, math.prod(shape) + 1, **options).add(0.37).sqrt().reshape(tuple(shape))
 
 
 def _lead(inputs: torch.Size, weights: torch.Size) -> tuple[int, ...]:
@@ -194,7 +207,7 @@ class _Layout:
 
     def restore(self, values: Tensor) -> Tensor:
         """Bring (k, models, samples) back to (..., k)."""
-        values = values.expand(-1, self._models, self._samples).reshape(-1, *self._sizes)
+        values = values.expand(-1, self._models, self._samples).reshape(len(values), *self._sizes)
         back = [1 + self._order.index(i) for i in range(len(self._lead))]
         return values.permute(*back, 0)
 

@@ -6,7 +6,9 @@ and `selection` (what stands where); `figures` draws, and `pdf` sets `report.typ
 """
 
 if __name__ != "qfl_sec.reports":
-    raise ImportError("Import this folder as qfl_sec.reports: a plain 'import reports' would load a second copy of every class.")
+    raise ImportError(
+        "Import this folder as qfl_sec.reports: a plain 'import reports' would load a second copy of every class."
+    )
 
 from qfl_sec.reports.display import Document, document
 from qfl_sec.reports.writer import write_report

@@ -4,6 +4,7 @@ import io
 import logging
 import re
 from functools import cache
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -27,7 +28,7 @@ WIDTH_MM, ROW_MM, TOP_MM, BOTTOM_MM = 170.0, 53.0, 7.0, 6.0
 TITLES_MM, TICKS_MM = 10.0, 5.5
 SMALL, TITLE = 7.4, 9.0
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.family": FAMILY,
     "font.size": SMALL,
     "text.color": INK,
@@ -40,6 +41,8 @@ _STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "hatch.linewidth": 0.5,
+    # Labels are other people's text: a dollar sign is a dollar sign.
+    "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "qfl-sec",
 }
@@ -105,7 +108,9 @@ def _canvas(figure: Figure) -> Canvas:
         left = 8.5 + 85.5 * column
         bottom = height - TOP_MM - (row + 1) * ROW_MM + TICKS_MM
         width = WIDTH_MM - 8.5 if wide else 76.0
-        axes = canvas.add_axes((left / WIDTH_MM, bottom / height, width / WIDTH_MM, (ROW_MM - TITLES_MM - TICKS_MM) / height))
+        axes = canvas.add_axes(
+            (left / WIDTH_MM, bottom / height, width / WIDTH_MM, (ROW_MM - TITLES_MM - TICKS_MM) / height)
+        )
         last = row == rows(figure) - 1 or index + 2 >= len(figure.panels)
         _panel(axes, figure, panel, axis_label=last)
     return canvas
@@ -159,16 +164,22 @@ def _columns(axes: Axes, figure: Figure) -> None:
         for shift in (-0.05, 0.05):
             at = figure.broken_at + shift * figure.step
             lean = 0.045 * figure.step
-            axes.plot((at - lean, at + lean), (-0.03, 0.03), color="white", linewidth=3, transform=transform, clip_on=False)
+            axes.plot(
+                (at - lean, at + lean), (-0.03, 0.03), color="white", linewidth=3, transform=transform, clip_on=False
+            )
         for shift in (-0.05, 0.05):
             at = figure.broken_at + shift * figure.step
             lean = 0.045 * figure.step
-            axes.plot((at - lean, at + lean), (-0.03, 0.03), color=MUTE, linewidth=0.7, transform=transform, clip_on=False)
+            axes.plot(
+                (at - lean, at + lean), (-0.03, 0.03), color=MUTE, linewidth=0.7, transform=transform, clip_on=False
+            )
 
 
 def _ceiling(axes: Axes, panel: Panel) -> None:
     places, values = zip(*panel.ceiling, strict=True)
-    axes.fill_between(places, values, panel.top, facecolor="none", edgecolor=HATCH, hatch="//////", linewidth=0, zorder=1)
+    axes.fill_between(
+        places, values, panel.top, facecolor="none", edgecolor=HATCH, hatch="//////", linewidth=0, zorder=1
+    )
     axes.plot(places, values, color=INK, linewidth=1.1, zorder=4)
 
 
@@ -189,7 +200,16 @@ def _references(axes: Axes, figure: Figure, panel: Panel) -> None:
         _bar(axes, panel, mark, MUTE, 0.7)
         value = max(mark.value, _axis(panel))
         shape = "v" if mark.zero else "D"
-        axes.plot(mark.at, value, shape, markersize=3.2, markerfacecolor="white", markeredgecolor=MUTE, markeredgewidth=0.8, zorder=5)
+        axes.plot(
+            mark.at,
+            value,
+            shape,
+            markersize=3.2,
+            markerfacecolor="white",
+            markeredgecolor=MUTE,
+            markeredgewidth=0.8,
+            zorder=5,
+        )
 
 
 def _axis(panel: Panel) -> float:
@@ -237,11 +257,17 @@ def _legend(canvas: Canvas, figure: Figure, height: float) -> None:
     has_ceiling = any(panel.ceiling for panel in figure.panels)
     shown = (True, any(p.control for p in figure.panels), any(p.guess or p.guess_alone for p in figure.panels),
              has_ceiling, figure.audited is not None, bool(figure.grey))  # fmt: skip
-    keys: list[object] = [
-        (Patch(facecolor=BAND), Line2D([], [], color=MEASURED, marker="o", markersize=4.2, markeredgecolor="white", linewidth=1.3)),
+    keys: list[Any] = [
+        (
+            Patch(facecolor=BAND),
+            Line2D([], [], color=MEASURED, marker="o", markersize=4.2, markeredgecolor="white", linewidth=1.3),
+        ),
         Line2D([], [], color=MUTE, marker="D", markersize=3.2, markerfacecolor="white", linewidth=0.7),
         Line2D([], [], color=INK, linewidth=0.9, linestyle=(0, (1, 1.6))),
-        (Patch(facecolor="none", edgecolor=HATCH, hatch="///////", linewidth=0), Line2D([], [], color=INK, linewidth=1.1)),
+        (
+            Patch(facecolor="none", edgecolor=HATCH, hatch="///////", linewidth=0),
+            Line2D([], [], color=INK, linewidth=1.1),
+        ),
         Patch(facecolor=AUDITED),
         Patch(facecolor=FOG, edgecolor=HAIR, linewidth=0.4),
     ]

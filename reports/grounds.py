@@ -115,7 +115,10 @@ def premise_table(selection: Selection) -> Table:
         where = f" ({w.label(cut(selection.setting(entry.setting).label, 30))})" if elsewhere else ""
         status = f"{entry.status}: failed" if entry.passed is False else entry.status
         rows.append(
-            Row(cells=(cut(entry.premise, 90) + where, cut(entry.how, 110), status), alarm=2 if entry.passed is False else -1)
+            Row(
+                cells=(cut(entry.premise, 90) + where, cut(entry.how, 110), status),
+                alarm=2 if entry.passed is False else -1,
+            )
         )
     rest = len(selection.results.premises) - len(shown)
     note = f"The same was looked at for the other settings: {w.plural(rest, 'premise')}, none failed, in results.json."
@@ -131,7 +134,12 @@ def instrument_table(selection: Selection) -> Table:
     """Return the checks of the workbench itself."""
     rows = tuple(
         Row(
-            cells=(cut(entry.label, 70), cut(entry.result, 80), cut(entry.required, 70), "held" if entry.passed else "failed"),
+            cells=(
+                cut(entry.label, 70),
+                cut(entry.result, 80),
+                cut(entry.required, 70),
+                "held" if entry.passed else "failed",
+            ),
             alarm=-1 if entry.passed else 3,
         )
         for entry in selection.results.instruments

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import typst
 
@@ -17,7 +18,7 @@ from qfl_sec.reports.display import Document
 from qfl_sec.reports.figures import draw
 from qfl_sec.reports.sanitising import font_file
 
-STANDARDS = ["a-3a", "ua-1"]
+STANDARDS: list[Literal["a-3a", "ua-1"]] = ["a-3a", "ua-1"]
 
 
 def render(document: Document, results: bytes) -> bytes:
@@ -40,7 +41,9 @@ def render(document: Document, results: bytes) -> bytes:
         compiler = typst.Compiler(_template(), root=root, font_paths=known, sys_inputs=inputs)
         try:
             pdf, warnings = compiler.compile_with_warnings(
-                format="pdf", pdf_standards=STANDARDS, timestamp=datetime(head.year, head.month, head.day, tzinfo=UTC)
+                format="pdf",
+                pdf_standards=[*STANDARDS],
+                timestamp=datetime(head.year, head.month, head.day, tzinfo=UTC),
             )
         except typst.TypstError as error:
             raise RuntimeError(f"The report's template does not compile: {error.message}. {error.diagnostic}") from None

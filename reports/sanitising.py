@@ -43,10 +43,10 @@ def cut(text: str, length: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text that every font of the report can show, in one line.
+    r"""Return a text that every font of the report can show, in one line.
 
     Example:
-        >>> printable("a\\tb\\x00\\u202ec \\u6771")
+        >>> printable("a\tb\x00\u202ec \u6771")
         'a bc [U+6771]'
     """
     shown = [_shown(character) for character in unicodedata.normalize("NFC", text[:LONGEST])]

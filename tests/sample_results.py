@@ -26,6 +26,7 @@ from qfl_sec.results import (
     Variant,
     Verdict,
 )
+from qfl_sec.verdicts import VerdictInputs, judge
 
 SEEDS = tuple(range(8))
 DELTA = 1e-5
@@ -178,36 +179,47 @@ def _premises(epsilon: float) -> tuple[Premise, ...]:
     )
 
 
-def _verdict(epsilon: float | None, adversary: str, question: str) -> Verdict:
-    common = {"variant": "default", "setting": setting_id(epsilon), "question": question, "adversary": adversary}
-    if adversary == "recipient":
-        return Verdict(
-            **common, attack=None, evidence="not tested", evidence_reason="no attack on the released model was run",
-            ceiling=None, verdict="open", reason="not-tested",
-        )  # type: ignore[arg-type]  # fmt: skip
-    measured = membership_measurement(epsilon) if question == "membership" else reconstruction_measurement(epsilon)
-    assert measured.success is not None and measured.control is not None
-    leak = measured.success.low > measured.control.high
-    ceiling = None if epsilon is None else _ceiling(epsilon, question).rate
-    if measured.success.low > 0.05:
-        word, reason = "above tolerance", "lower-limit-above-tolerance"
-    elif ceiling is not None and ceiling <= 0.05:
-        word, reason = "within tolerance", "ceiling-within-tolerance"
-    elif measured.success.high <= 0.05:
-        word, reason = "tested only", "upper-limit-within-tolerance"
-    else:
-        word, reason = "open", "interval-spans-tolerance"
-    evidence = "leak shown" if leak else "no leak seen" if measured.success.high <= 0.05 else "inconclusive"
-    return Verdict(
-        **common, attack=measured.attack, evidence=evidence, evidence_reason="interval against its control",
-        ceiling=ceiling, verdict=word, reason=reason,
-    )  # type: ignore[arg-type]  # fmt: skip
+def judged(results: Results) -> Results:
+    """Return the same results with the verdicts that follow from them, as the workbench gives them."""
+    verdicts = []
+    for entry in results.measurements:
+        ceiling = next(
+            (
+                bound.rate
+                for bound in results.ceilings
+                if (bound.setting, bound.question, bound.adversary) == (entry.setting, entry.question, entry.adversary)
+            ),
+            None,
+        )
+        inputs = VerdictInputs.of(
+            entry,
+            ceiling=ceiling,
+            tolerance=next(question.tolerance for question in results.questions if question.id == entry.question),
+            instruments_passed=all(instrument.passed for instrument in results.instruments),
+            premises_passed=all(premise.passed is not False for premise in results.premises),
+        )
+        word = judge(inputs)
+        verdicts.append(
+            Verdict(
+                variant=entry.variant,
+                setting=entry.setting,
+                question=entry.question,
+                adversary=entry.adversary,
+                attack=entry.attack,
+                evidence=word.evidence,
+                evidence_reason=word.evidence_reason,
+                ceiling=ceiling,
+                verdict=word.verdict,
+                reason=word.reason,
+            )
+        )
+    return replace(results, verdicts=tuple(verdicts))
 
 
 def sample_results() -> Results:
     """Return the whole sample: six budgets and none, a server that attacks, a recipient that was not tested."""
     settings = (*EPSILONS, None)
-    return Results(
+    return judged(Results(
         schema="qfl-sec/report-1", sample=True, package_version="0.1.0", date="2026-11-21", seeds=SEEDS,
         experiment_sha256="4b" * 32,
         subject=Subject(
@@ -261,10 +273,8 @@ def sample_results() -> Results:
             Instrument(id="unrelated", label="Unrelated update rebuilds nothing", result="6 of 1 280",
                        required="near the best fixed guess", passed=True),
         ),
-        verdicts=tuple(_verdict(epsilon, adversary, question) for epsilon in settings
-                       for adversary, question in (("server", "membership"), ("server", "reconstruction"),
-                                                   ("recipient", "membership"))),
-    )  # fmt: skip
+        verdicts=(),
+    ))  # fmt: skip
 
 
 def environment() -> Environment:
@@ -308,19 +318,15 @@ def without_dp(results: Results) -> Results:
 def all_failed(results: Results) -> Results:
     """Return results in which no cell ended."""
     failed = tuple(FailedCell(seed=seed, reason="RuntimeError: the simulator stopped") for seed in SEEDS)
-    return replace(
+    return judged(replace(
         results,
         measurements=tuple(
             replace(entry, status="failed", reason="every cell failed", trainings=0, success=None, control=None,
                     guess=None, membership=None, reconstruction=None, failed=failed, scores_sha256=())
             for entry in results.measurements if entry.attack
         ),
-        verdicts=tuple(
-            replace(entry, evidence="not tested", evidence_reason="every cell failed", ceiling=None,
-                    verdict="open", reason="not-tested")
-            for entry in results.verdicts
-        ),
-    )  # fmt: skip
+        ceilings=(), ceiling_curves=(),
+    ))  # fmt: skip
 
 
 def nothing_measured(results: Results) -> Results:

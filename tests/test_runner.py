@@ -200,7 +200,7 @@ def test_everything_is_computed_once_and_then_reused(tmp_path: Path) -> None:
     before = content(plan, tmp_path)
     again = execute(plan, tmp_path, InlineExecutor(), seen.append)
     assert (again.total, again.reused, again.done, again.trainings_reused) == (4, 4, 0, 3)
-    assert seen[-1].message == "reused 4 of 4 cells"
+    assert seen[-1].message == "reused 3 of 3 trainings, 4 of 4 cells"
     assert content(plan, tmp_path) == before
 
 

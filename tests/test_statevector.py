@@ -43,7 +43,7 @@ GATES: dict[str, Callable[[Any, Any], Any]] = {
     "RX constant tensor": lambda x, w: qml.RX(torch.tensor(0.3, dtype=torch.float64), 1),
     "RY": lambda x, w: qml.RY(w[0] + torch.arctan(x[1]), 2),
     "RZ": lambda x, w: qml.RZ(x[2] ** 2, 0),
-    "Rot": lambda x, w: qml.Rot(w[0], x[1], 0.3, 2),
+    "Rot": lambda x, w: qml.Rot(w[0], x[1], w[2], 2),
     "PhaseShift": lambda x, w: qml.PhaseShift(w[3], 1),
     "U1": lambda x, w: qml.U1(x[0], 1),
     "U2": lambda x, w: qml.U2(w[0], x[1], 1),
@@ -79,6 +79,7 @@ GATES: dict[str, Callable[[Any, Any], Any]] = {
     "QubitUnitary constant": lambda x, w: qml.QubitUnitary(FIXED, [2, 0]),
     "QubitUnitary constant tensor": lambda x, w: qml.QubitUnitary(torch.as_tensor(FIXED), [2, 0]),
     "ControlledQubitUnitary": lambda x, w: qml.ControlledQubitUnitary(unitary(x, 2), [3, 1], control_values=[0]),
+    "QubitUnitary of any norm": lambda x, w: qml.QubitUnitary(np.diag([1.0, 0.5]), 2),
     "Toffoli": lambda x, w: qml.Toffoli([2, 0, 1]),
     "CSWAP": lambda x, w: qml.CSWAP([3, 0, 1]),
     "CCZ": lambda x, w: qml.CCZ([3, 0, 1]),
@@ -113,7 +114,9 @@ GATES: dict[str, Callable[[Any, Any], Any]] = {
     "IQPEmbedding": lambda x, w: qml.IQPEmbedding(x, range(4), n_repeats=2),
     "QAOAEmbedding": lambda x, w: qml.QAOAEmbedding(x[:2], w[:3].reshape(1, 3), [0, 1]),
     "numbers of tensors": lambda x, w: qml.RX(w[:2] @ x[:2] + x.sum() - 2 * torch.linalg.norm(w), 1),
-    "slices and arithmetic": lambda x, w: [qml.RY(a * b / 2, i) for i, (a, b) in enumerate(zip(x, w[1:5], strict=True))],
+    "slices and arithmetic": lambda x, w: [
+        qml.RY(a * b / 2, i) for i, (a, b) in enumerate(zip(x, w[1:5], strict=True))
+    ],
     "qml.math": lambda x, w: qml.RY(qml.math.arctan(x[0]) + qml.math.sin(w[..., 1]), 1),
     "one weight many times": lambda x, w: [qml.RX(w[0], i) for i in range(4)],
     "written tensor": lambda x, w: qml.RX(overwritten(x)[0], 0),
@@ -276,20 +279,25 @@ def test_a_qnode_with_named_wires() -> None:
     assert (f.n_qubits, f.n_features, f.n_measurements) == (2, 4, 4)
 
 
-@pytest.mark.parametrize("normalize", [False, True])
-def test_amplitude_embedding(normalize: bool) -> None:
+def test_amplitude_embedding() -> None:
     def circuit(inputs: Any, weights: Any) -> Any:
-        qml.AmplitudeEmbedding(inputs, wires=[2, 0], normalize=normalize)
+        qml.AmplitudeEmbedding(inputs, wires=[2, 0], normalize=True)
         qml.CRX(weights[0], wires=[0, 1])
         return qml.expval(qml.X(0) @ qml.Z(1) @ qml.Z(2))
 
-    inputs = ANGLES if normalize else ANGLES / ANGLES.norm()
-    ours = values_and_gradients(compile_circuit(circuit), inputs, WEIGHTS)
-    theirs = values_and_gradients(reference(circuit, 3, diff_method="backprop"), inputs, WEIGHTS)
-    if normalize:
-        assert_close(ours, theirs)
-    else:
-        assert_close(ours[::2], theirs[::2])
+    theirs = values_and_gradients(reference(circuit, 3, diff_method="backprop"), ANGLES, WEIGHTS)
+    assert_close(values_and_gradients(compile_circuit(circuit), ANGLES, WEIGHTS), theirs)
+
+
+def test_a_state_that_is_normalised_already() -> None:
+    def circuit(inputs: Any, weights: Any) -> Any:
+        qml.StatePrep(inputs, wires=[0, 1])
+        qml.CRX(weights[0], wires=[0, 1])
+        return qml.probs(wires=[1])
+
+    inputs = ANGLES / ANGLES.norm()
+    expected = reference(circuit, 2)(inputs, WEIGHTS)
+    torch.testing.assert_close(compile_circuit(circuit)(inputs, WEIGHTS), expected, rtol=0, atol=TOLERANCE)
 
 
 def test_a_constant_state() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qfl_sec.tape import Array, Dense, Gate, Permutation, Phase, Start, Turn
+from qfl_sec.gates import Array, Dense, Gate, Permutation, Phase, Start, Turn
 
 
 @dataclass(kw_only=True)

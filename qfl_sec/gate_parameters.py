@@ -68,6 +68,7 @@ class ParameterMap:
         self._graph = graph
         self._outputs: list[fx.Node] = list(nodes[-1].args[0])
         self._shapes = [tuple(node.meta["val"].shape) for node in nodes if node.op == "placeholder"]
+        self._kinds = [(tuple(node.meta["val"].shape), node.meta["val"].dtype) for node in self._outputs]
         symbols = _Symbols(graph)
         self._expressions = [symbols.scalar(node) for node in self._outputs]
         depends = _dependencies(nodes)
@@ -75,6 +76,8 @@ class ParameterMap:
             depends[node] if expression is None else _level(expression)
             for node, expression in zip(self._outputs, self._expressions, strict=True)
         ]
+        for node in nodes:
+            node.meta.clear()  # the probes' fake tensors cannot be copied or pickled
 
     def bank(self, slots: Sequence[int], device: torch.device) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function that evaluates these scalar parameters, repeated ones included.
@@ -111,6 +114,7 @@ class ParameterMap:
         graph = _only(self._graph, self._outputs[slot])
         x_shape, w_shape = self._shapes
         level = self.levels[slot]
+        shape, dtype = self._kinds[slot]
 
         def evaluate(inputs: Tensor, weights: Tensor) -> Tensor:
             if level == CONSTANT:
@@ -120,6 +124,8 @@ class ParameterMap:
                 inputs = torch.ones_like(weights[:1, ..., :1]).expand(inputs.shape[0], -1, -1)
                 weights = weights[..., :1]
             batch = broadcast_shapes(inputs.shape[1:], weights.shape[1:])
+            if 0 in batch:  # vmap takes no empty batches
+                return inputs.new_empty(*shape, *batch, dtype=dtype)
             flat_inputs = inputs.expand(-1, *batch).flatten(1).mT.reshape(-1, *x_shape)
             flat_weights = weights.expand(-1, *batch).flatten(1).mT.reshape(-1, *w_shape)
             values: Tensor = torch.func.vmap(graph, out_dims=-1)(flat_inputs, flat_weights)

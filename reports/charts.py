@@ -1,0 +1,321 @@
+"""Figure 1 from the results: which panels, which marks, which words."""
+
+from collections.abc import Iterable
+from itertools import pairwise
+from math import ceil, floor, log2
+from typing import Literal
+
+from qfl_sec.intervals import Rate
+from qfl_sec.reports import wording as w
+from qfl_sec.reports.counts import family
+from qfl_sec.reports.panels import Figure, Foot, Level, Mark, Panel, Tick
+from qfl_sec.reports.sanitising import cut
+from qfl_sec.reports.selection import Pair, Selection
+from qfl_sec.results import Measurement, Setting, Utility
+
+FLOOR = 0.00032
+
+EXTRA_COLUMNS = 4
+
+ATTACK_PANELS = 3
+
+
+def figure(selection: Selection) -> Figure:
+    """Return Figure 1: attacks of the shown variant and the price in accuracy, over all settings."""
+    settings = drawn(selection)
+    panels = _panels(selection, settings)
+    places = selection.positions
+    grey = tuple(places[entry.id] for entry in settings if entry not in selection.budgets)
+    at = [places[entry.id] for entry in settings]
+    step = selection.step
+    # A few columns keep the width that they have among many.
+    spare = max(0.0, 6 * step - (max(at) - min(at))) / 2
+    broken = places[selection.budgets[-1].id] + 0.8 * step if selection.budgets and grey else None
+    return Figure(
+        panels=panels,
+        legend=("measured, 95% interval", "control", "guessing", "ceiling by proof", "audited setting", "no ceiling"),
+        columns=_columns(selection, settings),
+        grey=grey,
+        audited=places.get(selection.audited.id) if selection.audited in settings else None,
+        broken_at=broken,
+        step=step,
+        left=min(at) - 0.55 * step - spare,
+        right=max(at) + 0.6 * step + spare,
+        axis_label=_axis_label(selection),
+        alt=" ".join(f"{panel.title}, {panel.subtitle}: {panel.trend}" for panel in panels),
+        caption=_caption(selection, settings, panels),
+    )
+
+
+def drawn(selection: Selection) -> tuple[Setting, ...]:
+    """Return the settings that get a column: every budget, and the first others."""
+    return (*selection.budgets, *selection.others[:EXTRA_COLUMNS])
+
+
+def _columns(selection: Selection, settings: tuple[Setting, ...]) -> tuple[Tick, ...]:
+    every = ceil(len(selection.budgets) / 10) or 1
+    ticks = []
+    for index, entry in enumerate(settings):
+        bold = entry.id == selection.audited.id
+        budget = entry in selection.budgets and entry.epsilon is not None
+        label = w.budget(entry.epsilon or 0.0) if budget else w.label(cut(entry.label, 10))
+        shown = bold or not budget or index % every == 0
+        ticks.append(Tick(at=selection.positions[entry.id], label=label if shown else "", bold=bold))
+    return tuple(ticks)
+
+
+def _axis_label(selection: Selection) -> str:
+    if not selection.budgets:
+        return "setting"
+    scale = "equally spaced" if selection.spaced_equally else "log scale"
+    return f"privacy budget ε per record ({scale}; left is stricter)"
+
+
+def _panels(selection: Selection, settings: tuple[Setting, ...]) -> tuple[Panel, ...]:
+    """Return up to three attack panels and the price."""
+    pairs = selection.measured_pairs[:ATTACK_PANELS]
+    linear = any(
+        (w.share(measured.guess) or 0.0) > 0.05
+        for pair in pairs
+        for entry in settings
+        if (measured := selection.strongest(entry, pair)) is not None
+    )
+    panels = [_attack_panel(selection, settings, pair, linear=linear) for pair in pairs]
+    for pair in pairs:
+        if pair[1] == "membership" and len(panels) < ATTACK_PANELS:
+            panels.append(_auc_panel(selection, settings, pair))
+    price = _price_panel(selection, settings)
+    return (*panels, price) if price is not None else tuple(panels)
+
+
+def _mark(at: float, rate: Rate) -> Mark:
+    return Mark(at=at, value=rate.k / rate.n, low=rate.low, high=rate.high, zero=rate.k == 0)
+
+
+def _attack_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pair, *, linear: bool) -> Panel:
+    found = {entry.id: selection.strongest(entry, pair) for entry in settings}
+    marks, controls, guesses = {}, [], {}
+    for identifier, measured in found.items():
+        if measured is None or measured.success is None:
+            continue
+        at = selection.positions[identifier]
+        marks[identifier] = _mark(at, measured.success)
+        if measured.control is not None and measured.control.n:
+            controls.append(_mark(at + 0.17 * selection.step, measured.control))
+        if measured.guess is not None and measured.guess.n:
+            guesses[identifier] = (at, measured.guess.k / measured.guess.n)
+    budgets = [entry.id for entry in selection.budgets]
+    membership = pair[1] == "membership"
+    name = cut(selection.adversary(pair[0]).label, 26)
+    measure = "members found at 1% false accusations" if membership else _rebuilt_measure(found.values())
+    return Panel(
+        title="Membership: members found" if membership else "Reconstruction: records rebuilt",
+        subtitle=f"{name} · {measure}",
+        price=False,
+        logarithmic=not linear,
+        bottom=-0.13 if linear else FLOOR,
+        top=1.04 if linear else 1.35,
+        ticks=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0) if linear else (0.001, 0.01, 0.1, 1.0)),
+        line=tuple(marks[key] for key in budgets if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        control=tuple(controls),
+        guess=tuple(guesses[key] for key in budgets if key in guesses),
+        guess_alone=tuple(point for key, point in guesses.items() if key not in budgets),
+        ceiling=_ceiling(selection, pair),
+        levels=(),
+        foot=_feet(selection, {key: _foot(found[key]) for key in marks}),
+        trend=_attack_trend(selection, found),
+    )
+
+
+def _rebuilt_measure(measurements: Iterable[Measurement | None]) -> str:
+    """Name what counts as rebuilt, by the tolerance that was used."""
+    for entry in measurements:
+        if entry is not None and entry.reconstruction is not None:
+            return f"every feature within {w.agreed(entry.reconstruction.hit_tolerance)} of its range"
+    return "records rebuilt"
+
+
+def _percent_ticks(values: Iterable[float]) -> tuple[Tick, ...]:
+    def label(value: float) -> str:
+        return f"{100 * value:g}%"
+
+    return tuple(Tick(at=value, label=label(value)) for value in values)
+
+
+def _ceiling(selection: Selection, pair: Pair) -> tuple[tuple[float, float], ...]:
+    """Return the ceiling's points along the figure's axis."""
+    curve = selection.curve(pair)
+    if curve is None:
+        return ()
+    known = [
+        (log2(entry.epsilon), selection.positions[entry.id]) for entry in selection.budgets if entry.epsilon is not None
+    ]
+    points = []
+    for epsilon, rate in zip(curve.epsilon, curve.rate, strict=False):
+        if epsilon > 0 and known and known[0][0] - 1e-9 <= log2(epsilon) <= known[-1][0] + 1e-9:
+            points.append((_between(known, log2(epsilon)), rate))
+    return tuple(points)
+
+
+def _between(known: list[tuple[float, float]], value: float) -> float:
+    """Interpolate linearly between known pairs."""
+    for (left, low), (right, high) in pairwise(known):
+        if value <= right:
+            return low + (high - low) * (value - left) / (right - left)
+    return known[-1][1]
+
+
+def _foot(measured: Measurement | None) -> str:
+    if measured is None or measured.success is None:
+        return ""
+    if measured.success.k == 0:
+        return f"0 of {w.group(measured.success.n)}"
+    return w.rate(w.share(measured.success))
+
+
+def _feet(selection: Selection, texts: dict[str, str]) -> tuple[Foot, ...]:
+    """Keep the values of the audited setting and of the grey columns."""
+    budgets = {entry.id for entry in selection.budgets}
+    return tuple(
+        Foot(at=selection.positions[key], text=text)
+        for key, text in texts.items()
+        if text and (key == selection.audited.id or key not in budgets)
+    )
+
+
+def _attack_trend(selection: Selection, found: dict[str, Measurement | None]) -> str:
+    texts = []
+    for identifier, measured in found.items():
+        if measured is not None and measured.success is not None:
+            label = w.label(cut(selection.setting(identifier).label, 24))
+            control = f", control {w.rate(w.share(measured.control))}" if measured.control is not None else ""
+            texts.append(f"{label} {w.interval(measured.success)}{control}")
+    return "; ".join(texts) + "."
+
+
+def _auc_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pair) -> Panel:
+    """Show the area under the membership curve, which counts every threshold."""
+    marks, controls, texts, feet = {}, [], [], {}
+    for entry in settings:
+        measured = selection.strongest(entry, pair)
+        game = measured.membership if measured else None
+        if game is None:
+            continue
+        at = selection.positions[entry.id]
+        marks[entry.id] = Mark(at=at, value=game.auc, low=game.auc_low, high=game.auc_high, zero=False)
+        controls.append(
+            Mark(
+                at=at + 0.17 * selection.step, value=game.control_auc, low=game.control_auc_low,
+                high=game.control_auc_high, zero=False,
+            )
+        )  # fmt: skip
+        feet[entry.id] = w.decimals(game.auc)
+        shown = f"{w.decimals(game.auc)} ({w.decimals(game.auc_low)}–{w.decimals(game.auc_high)})"
+        texts.append(f"{w.label(cut(entry.label, 24))} {shown}, control {w.decimals(game.control_auc)}")
+    budgets = [entry.id for entry in selection.budgets]
+    lowest = min((m.low for m in (*marks.values(), *controls)), default=0.5)
+    start = min(0.4, floor(10 * lowest) / 10)
+    ticks = [round(start + 0.1 * index, 1) for index in range(round((1 - start) * 10) + 1)]
+    places = [selection.positions[key] for key in budgets]
+    return Panel(
+        title="Membership: ranking at every threshold",
+        subtitle=f"{cut(selection.adversary(pair[0]).label, 26)} · area under the curve, no ceiling computed",
+        price=False,
+        logarithmic=False,
+        bottom=start - 0.15 * (1.02 - start),
+        top=1.02,
+        ticks=tuple(Tick(at=value, label=w.decimals(value, 1)) for value in ticks),
+        line=tuple(marks[key] for key in budgets if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        control=tuple(controls),
+        guess=tuple((place, 0.5) for place in places),
+        guess_alone=tuple((mark.at, 0.5) for key, mark in marks.items() if key not in budgets),
+        ceiling=(),
+        levels=(),
+        foot=_feet(selection, feet),
+        trend="; ".join(texts) + ".",
+    )
+
+
+def _price_panel(selection: Selection, settings: tuple[Setting, ...]) -> Panel | None:
+    """Show the accuracy that each setting leaves."""
+    found = {entry.id: utility for entry in settings if (utility := selection.utility(entry.id)) is not None}
+    if not found:
+        return None
+    marks = {key: _mark(selection.positions[key], utility.accuracy) for key, utility in found.items()}
+    levels, words = _levels(selection, next(iter(found.values())))
+    low = min(*(mark.low for mark in marks.values()), *(level.value for level in levels))
+    high = max(*(mark.high for mark in marks.values()), *(level.value for level in levels))
+    start, end = floor(10 * low) / 10, ceil(10 * high) / 10
+    ticks = [round(start + 0.1 * index, 1) for index in range(round((end - start) * 10) + 1)]
+    budgets = [entry.id for entry in selection.budgets]
+    texts = [
+        f"{w.label(cut(selection.setting(key).label, 24))} {w.interval(entry.accuracy)}" for key, entry in found.items()
+    ]
+    texts += [f"{word} {w.rate(level.value)}" for word, level in zip(words, levels, strict=True)]
+    return Panel(
+        title="Price paid: accuracy on unseen records",
+        subtitle=" · ".join(
+            f"{level.style.replace('dashdot', 'dash-dot')}: {word}" for word, level in zip(words, levels, strict=True)
+        ),
+        price=True,
+        logarithmic=False,
+        bottom=start - 0.16 * (end - start),
+        top=end + 0.03 * (end - start),
+        ticks=_percent_ticks(ticks),
+        line=tuple(marks[key] for key in budgets if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        control=(),
+        guess=(),
+        guess_alone=(),
+        ceiling=(),
+        levels=tuple(levels),
+        foot=_feet(selection, {key: w.rate(w.share(entry.accuracy)) for key, entry in found.items()}),
+        trend="; ".join(texts) + ".",
+    )
+
+
+def _levels(selection: Selection, any_setting: Utility) -> tuple[list[Level], list[str]]:
+    """Return the baselines' lines and what they are."""
+    levels, words = [], []
+    styles: tuple[tuple[str, Literal["dashed", "dashdot"], str], ...] = (
+        ("classical", "dashed", "classical"),
+        ("centralised", "dashdot", "not federated"),
+    )
+    for setting, style, word in styles:
+        utility = selection.utility(setting)
+        if utility is not None:
+            levels.append(Level(value=utility.accuracy.k / utility.accuracy.n, style=style))
+            words.append(word)
+    majority = w.share(any_setting.majority)
+    if majority is not None:
+        levels.append(Level(value=majority, style="dotted"))
+        words.append("majority")
+    return levels, words
+
+
+def _caption(selection: Selection, settings: tuple[Setting, ...], panels: tuple[Panel, ...]) -> str:
+    rest = len(selection.others) - EXTRA_COLUMNS
+    delta = next((entry.delta for entry in selection.budgets if entry.delta is not None), None)
+    budgets = f"{w.plural(len(selection.budgets), 'budget')} at {w.delta(delta)}" if delta is not None else ""
+    grey = w.plural(len(settings) - len(selection.budgets), "setting") + " without a budget"
+    over = w.listed([text for text in (budgets, grey) if text]) if len(settings) > len(selection.budgets) else budgets
+    methods = dict.fromkeys(
+        family(measured.success.method)
+        for pair in selection.measured_pairs
+        for entry in settings
+        if (measured := selection.strongest(entry, pair)) is not None and measured.success is not None
+    )
+    parts = [f"Attack success and accuracy over {over}, {w.plural(len(selection.results.seeds), 'seed')} each."]
+    if any(panel.foot for panel in panels):
+        parts.append("Numbers at the foot: the audited setting and those without a budget.")
+    if methods:
+        parts.append(f"Bands and bars are 95% intervals ({cut('; '.join(methods), 170)}).")
+    if any(panel.ceiling for panel in panels):
+        parts.append("Black: the accountant's curve, for the same unit and neighbours; hatched: ruled out.")
+    if any(mark.zero for panel in panels for mark in (*panel.line, *panel.alone)):
+        parts.append("Triangle: no hit, with its upper limit.")
+    if rest > 0:
+        parts.append(f"{w.plural(rest, 'further setting')} in the measurements.")
+    return " ".join(parts)

@@ -1,0 +1,152 @@
+import re
+from dataclasses import replace
+from math import log2
+
+import pytest
+import sample_results as sample
+
+from qfl_sec.reports.figures import FAMILY, draw, height_mm
+from qfl_sec.reports.charts import figure
+from qfl_sec.reports.panels import Figure
+from qfl_sec.reports.selection import Selection
+from qfl_sec.results import AdversaryEntry, Results
+
+
+def drawn(results: Results) -> Figure:
+    return figure(Selection(results=results))
+
+
+def recipient_measured(results: Results) -> Results:
+    extra = tuple(
+        replace(entry, adversary="recipient") for entry in results.measurements if entry.membership is not None
+    )
+    return replace(results, measurements=(*(m for m in results.measurements if m.status == "measured"), *extra))
+
+
+def test_four_panels_without_a_released_model_attack() -> None:
+    panels = drawn(sample.sample_results()).panels
+    assert [panel.title.split(":")[0] for panel in panels] == [
+        "Membership",
+        "Reconstruction",
+        "Membership",
+        "Price paid",
+    ]
+    assert "ranking" in panels[2].title
+    assert [panel.price for panel in panels] == [False, False, False, True]
+
+
+def test_the_released_model_takes_the_third_panel_when_it_was_attacked() -> None:
+    panels = drawn(recipient_measured(sample.sample_results())).panels
+    assert [panel.subtitle.split(" · ")[0] for panel in panels[:3]] == [
+        "curious server", "curious server", "user of the released model",
+    ]  # fmt: skip
+    assert not any("ranking" in panel.title for panel in panels)
+
+
+def test_marks_stand_where_the_counts_say() -> None:
+    shown = drawn(sample.sample_results())
+    panel = shown.panels[0]
+    assert [mark.at for mark in panel.line] == [log2(epsilon) for epsilon in sample.EPSILONS]
+    assert [mark.value for mark in panel.line] == [sample.MEMBERS_FOUND[e] / sample.MEMBERS for e in sample.EPSILONS]
+    assert [mark.value for mark in panel.alone] == [sample.MEMBERS_FOUND[None] / sample.MEMBERS]
+    assert [mark.at for mark in panel.alone] == [log2(16) + 1.5]
+    assert panel.control[0].at == pytest.approx(log2(0.5) + 0.17)
+    assert len(panel.ceiling) >= 150
+    assert (panel.ceiling[0][0], panel.ceiling[-1][0]) == pytest.approx((log2(0.5), log2(16)))
+    assert shown.audited == 1.0
+    assert [tick.label for tick in shown.columns if tick.bold] == ["2"]
+
+
+def test_zero_hits_become_a_triangle_and_a_count() -> None:
+    panel = drawn(sample.sample_results()).panels[1]
+    assert [mark.zero for mark in panel.line] == [False, False, True, False, False, False]
+    assert "0 of 1\u202f280" in [foot.text for foot in panel.foot]
+
+
+def test_the_axis_is_linear_when_guessing_is_easy() -> None:
+    results = sample.sample_results()
+    easy = tuple(
+        replace(entry, guess=sample.rate(200, 1000)) if entry.guess is not None else entry
+        for entry in results.measurements
+    )
+    assert all(panel.logarithmic for panel in drawn(results).panels[:2])
+    assert not any(panel.logarithmic for panel in drawn(replace(results, measurements=easy)).panels)
+
+
+def test_panels_follow_what_was_measured() -> None:
+    results = sample.sample_results()
+    inversion = replace(results, measurements=tuple(m for m in results.measurements if m.reconstruction is not None))
+    assert [panel.price for panel in drawn(inversion).panels] == [False, True]
+    assert [panel.price for panel in drawn(sample.all_failed(results)).panels] == [True]
+    assert drawn(sample.nothing_measured(results)).panels == ()
+
+
+def test_no_line_and_no_break_without_budgets() -> None:
+    shown = drawn(sample.without_dp(sample.sample_results()))
+    assert shown.broken_at is None
+    assert all(panel.line == () for panel in shown.panels)
+    assert all(len(panel.alone) == 1 for panel in shown.panels)
+    assert [tick.label for tick in shown.columns] == ["no\u00a0DP".replace("\u00a0", " ")]
+
+
+def test_budgets_too_close_together_are_spaced_equally() -> None:
+    results = sample.sample_results()
+    settings = tuple(replace(s, epsilon=7.9) if s.epsilon == 4.0 else s for s in results.settings)
+    shown = drawn(replace(results, settings=settings))
+    assert [mark.at for mark in shown.panels[0].line] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert "equally spaced" in shown.axis_label
+    assert shown.panels[0].ceiling[-1][0] == pytest.approx(5.0)
+
+
+def test_alt_text_tells_the_trend_in_numbers() -> None:
+    alt = drawn(sample.sample_results()).alt.replace("\u00a0", " ")
+    assert "ε = 0.5 1.2% (0.7–1.8), control 1.0%" in alt
+    assert "no DP 57% (54–59)" in alt
+    assert "ε = 16 0.90 (0.89–0.92), control 0.50" in alt
+    assert "classical 88%" in alt
+
+
+def test_the_same_data_give_the_same_svg_in_one_font() -> None:
+    shown = drawn(sample.sample_results())
+    svg = draw(shown)
+    assert svg == draw(shown)
+    families = set(re.findall(r"font-family: '?([^;\"']+)|font: [^;\"]*'([^']+)'", svg))
+    assert {name for pair in families for name in pair if name} == {FAMILY}
+    assert "<dc:date>" not in svg
+    assert height_mm(shown) == pytest.approx(119, abs=1)
+
+
+def test_the_svg_shows_no_text_but_the_figures_own() -> None:
+    shown = drawn(sample.sample_results())
+    known = {tick.label for tick in shown.columns} | set(shown.legend) | {shown.axis_label}
+    for panel in shown.panels:
+        known |= {tick.label for tick in panel.ticks} | {foot.text for foot in panel.foot}
+        known |= {panel.title, panel.subtitle}
+    written = re.findall(r"<text[^>]*>([^<]*)</text>", draw(shown))
+    assert len(written) > 50
+    assert {text.replace("&gt;", ">").replace("&lt;", "<") for text in written} <= known
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        sample.without_dp(sample.sample_results()),
+        sample.all_failed(sample.sample_results()),
+        recipient_measured(sample.sample_results()),
+    ],
+    ids=["no-dp", "failed", "recipient"],
+)
+def test_odd_results_can_be_drawn(results: Results) -> None:
+    assert draw(drawn(results)).rstrip().endswith("</svg>")
+
+
+def test_markup_and_odd_glyphs_in_labels_are_drawn_as_typed() -> None:
+    from qfl_sec.reports import document
+
+    results = sample.sample_results()
+    hostile = AdversaryEntry(id="server", label="<b>$x^2$ & 東\x00", sees=())
+    made = document(
+        replace(results, adversaries=(hostile, *results.adversaries[1:])), sample.environment(), sample.timings()
+    )
+    svg = draw(made.budget.figure)
+    assert "&lt;b&gt;$x^2$ &amp; [U+6771]" in svg

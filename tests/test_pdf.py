@@ -1,0 +1,272 @@
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, fields, is_dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pypdf
+import pytest
+import sample_results as sample
+from pypdf.generic import DictionaryObject
+
+from qfl_sec.checking import InputError
+from qfl_sec.provenance import Environment, write_environment, write_timings
+from qfl_sec.reports import Document, document, write_report
+from qfl_sec.results import Results, dumps, run_id
+
+FONTS = {
+    "SourceSansPro-Regular",
+    "SourceSansPro-Semibold",
+    "LibertinusSerif-Regular",
+    "LibertinusSerif-Bold",
+    "DejaVuSansMono",
+}
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def write(results: Results, folder: Path) -> Path:
+    return write_report(dumps(results), sample.environment(), sample.timings(), folder)[0]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(sample.sample_results(), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def reader(written: Path) -> pypdf.PdfReader:
+    return pypdf.PdfReader(written)
+
+
+def pages(path: Path) -> list[str]:
+    return [page.extract_text() for page in pypdf.PdfReader(path).pages]
+
+
+def flat(text: str) -> str:
+    return " ".join(text.replace("\u200b", "").split())
+
+
+def leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for child in value.values():
+            yield from leaves(child)
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from leaves(child)
+
+
+def made(results: Results) -> Document:
+    return document(results, sample.environment(), sample.timings(), run_id=run_id(dumps(results)))
+
+
+def test_every_number_of_the_text_comes_from_the_display_module(written: Path) -> None:
+    results = sample.sample_results()
+    known = {number for text in leaves(asdict(made(results))) for number in NUMBER.findall(text.replace("\u200b", ""))}
+    whole = pages(written)
+    found = 0
+    for index, text in enumerate(whole):
+        own = re.sub(rf"page {index + 1} of {len(whole)}|(Table|Figure) \d+", "", text.replace("\u200b", ""))
+        numbers = NUMBER.findall(own.replace(run_id(dumps(results)), ""))
+        found += len(numbers)
+        assert set(numbers) <= known, f"page {index + 1}"
+    assert found > 500
+
+
+def test_the_template_has_no_words_with_numbers() -> None:
+    source = (Path(__file__).parents[1] / "reports" / "report.typ").read_text()
+    code = "\n".join(line.split("//")[0] if "https:" not in line else line for line in source.splitlines())
+    # Content blocks are the only place from which the template itself could print a number.
+    printed = re.findall(r"\[([^\[\]#]*)\]", code)
+    assert printed
+    assert [text for text in printed if re.search(r"\d", text) and "95%" not in text] == []
+
+
+def test_first_page_shows_the_first_page(reader: pypdf.PdfReader) -> None:
+    text = flat(reader.pages[0].extract_text())
+    page = made(sample.sample_results()).decision
+    for part in (page.title, page.headline, page.lead, page.bounded, page.subject, page.findings_caption):
+        assert flat(part) in text
+    for row in page.findings:
+        for part in (row.question, row.adversary, row.evidence, row.figures, row.guarantee, row.verdict):
+            assert flat(part) in text
+    for line in page.budgets.groups[0].rows:
+        assert flat(" ".join(line.cells)) in text
+    assert "5 of 5 checks passed" in text
+    assert "page 1 of" in text
+
+
+def test_each_page_begins_where_it_should(reader: pypdf.PdfReader) -> None:
+    texts = [flat(page.extract_text()) for page in reader.pages]
+    assert "Attack success against privacy budget" in texts[1]
+    assert "Measurements and reproduction" in texts[2]
+    assert all("SAMPLE, invented numbers" in text for text in texts)
+    assert "Reproduce this report" in texts[-1]
+
+
+def test_the_file_carries_its_data_byte_for_byte(reader: pypdf.PdfReader) -> None:
+    assert reader.attachments["results.json"] == [dumps(sample.sample_results())]
+
+
+def test_only_the_named_fonts_are_used_and_embedded(reader: pypdf.PdfReader) -> None:
+    found = set()
+    for page in reader.pages:
+        for entry in page["/Resources"]["/Font"].values():  # type: ignore[index]
+            inner = entry.get_object()["/DescendantFonts"][0].get_object()
+            descriptor = inner["/FontDescriptor"].get_object()
+            assert any(key in descriptor for key in ("/FontFile2", "/FontFile3"))
+            found.add(inner["/BaseFont"].split("+")[1].removesuffix("-Identity-H"))
+    assert found <= FONTS
+    assert {"SourceSansPro-Regular", "LibertinusSerif-Regular", "DejaVuSansMono"} <= found
+
+
+def _elements(node: Any) -> Iterator[DictionaryObject]:
+    node = node.get_object() if hasattr(node, "get_object") else node
+    if isinstance(node, list):
+        for child in node:
+            yield from _elements(child)
+    elif isinstance(node, dict):
+        if "/S" in node:
+            yield node  # type: ignore[misc]
+        if "/K" in node:
+            yield from _elements(node["/K"])
+
+
+def test_a_screen_reader_finds_title_language_headings_and_the_figures_trend(reader: pypdf.PdfReader) -> None:
+    root = reader.trailer["/Root"]
+    assert root["/Lang"] == "en"  # type: ignore[index]
+    assert root["/MarkInfo"]["/Marked"]  # type: ignore[index]
+    assert root["/ViewerPreferences"]["/DisplayDocTitle"]  # type: ignore[index]
+    metadata = root["/Metadata"].get_data().decode()  # type: ignore[index]
+    assert "<pdfaid:part>3</pdfaid:part>" in metadata
+    assert "<pdfuaid:part>1</pdfuaid:part>" in metadata
+    assert "2026-11-21" in metadata
+    elements = list(_elements(root["/StructTreeRoot"]))  # type: ignore[index]
+    kinds = [element["/S"] for element in elements]
+    levels = [int(kind[2:]) for kind in kinds if re.fullmatch(r"/H\d", kind)]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    figures = [element for element in elements if element["/S"] == "/Figure"]
+    assert [flat(figure["/Alt"]) for figure in figures] == [flat(made(sample.sample_results()).budget.figure.alt)]
+    assert kinds.count("/TH") > 20
+
+
+def test_the_same_json_gives_the_same_bytes_in_another_process(written: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    write_report(dumps(sample.sample_results()), sample.environment(), sample.timings(), source, ("json",))
+    write_environment(sample.environment(), source / "environment.json")
+    write_timings(sample.timings(), source / "timings.json")
+    code = (
+        "import sys; from pathlib import Path; from qfl_sec.provenance import read_environment, read_timings;"
+        "from qfl_sec.reports import write_report; a = Path(sys.argv[1]);"
+        "write_report((a / 'results.json').read_bytes(), read_environment(a / 'environment.json'),"
+        "read_timings(a / 'timings.json'), Path(sys.argv[2]), ('pdf',))"
+    )
+    other = {**os.environ, "TZ": "Pacific/Kiritimati", "PYTHONHASHSEED": "123", "LC_ALL": "C", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", code, str(source), str(tmp_path / "out")]
+    subprocess.run(command, check=True, env=other, cwd=tmp_path)
+    twin = (tmp_path / "out" / "report.pdf").read_bytes()
+    assert hashlib.sha256(twin).hexdigest() == hashlib.sha256(written.read_bytes()).hexdigest()
+
+
+HOSTILE = (
+    '#image("/etc/passwd") *b* _i_ $x^2$ <l> @r `c` \\ // /* [a] {b} = - + 1. ~ \' " #panic()',
+    "\u202edesrever \u2066x\u2069 \ufeff \x00\x01\x1b[31m \x7f \x9f \ue000 \U000f0000 \u200d",
+    "東京 😀 שלום عربى ไทย 𝒜 e\u0301 \t\r\n ﷽ Ǽ \ud7ff ￿",
+    "x" * 10_000,
+    "word " * 2_000,
+    "",
+)
+
+
+def hostile(value: Any, text: str, path: str = "") -> Any:
+    """Return a tree in which every string that a person or plug-in wrote is another one."""
+    if isinstance(value, str):
+        kept = path in ("variant", "setting", "adversary", "question", "id", "schema", "date", "status", "verdict", "evidence",
+                        "attack")  # fmt: skip
+        return value if kept else text
+    if isinstance(value, tuple):
+        return tuple(hostile(child, text, path) for child in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value)]
+        return replace(value, **{name: hostile(getattr(value, name), text, name) for name in names})
+    return value
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=["markup", "controls", "scripts", "long", "wordy", "empty"])
+def test_no_text_breaks_the_build_or_the_first_page(text: str, tmp_path: Path) -> None:
+    results = hostile(sample.sample_results(), text)
+    environment: Environment = hostile(sample.environment(), text)
+    path = write_report(dumps(results), environment, sample.timings(), tmp_path, ("pdf",))[0]
+    first, second, *_ = pages(path)
+    assert "Do next" in first
+    assert "checks passed" in first
+    assert "Attack success against privacy budget" in second
+
+
+def test_markup_is_printed_as_typed(tmp_path: Path) -> None:
+    results = sample.sample_results()
+    title = "*b* $x$ #panic() <l> @r"
+    path = write(replace(results, subject=replace(results.subject, title=title)), tmp_path)
+    assert title in flat(pages(path)[0])
+
+
+def test_five_hundred_measurements_fit(tmp_path: Path) -> None:
+    results = sample.sample_results()
+    some = [entry for entry in results.measurements if entry.success is not None]
+    many = tuple(replace(some[index % len(some)], attack=f"attack_{index // len(some):02d}") for index in range(500))
+    # The header repeats on every page of the table.
+    texts = pages(write(replace(results, measurements=(*results.measurements, *many[:140])), tmp_path))
+    assert sum("Found / members" in text for text in texts) >= 2
+    texts = pages(write(replace(results, measurements=(*results.measurements, *many)), tmp_path))
+    assert len(texts) < 8
+    assert any("further rows are in the attached results.json" in text for text in texts)
+
+
+def full_page() -> Results:
+    """Return nine rows, long words, and findings of every kind."""
+    results = sample.audited_at(sample.sample_results(), "none")
+    words = {e.id: "Is this record of that person in the data?" for e in results.questions}
+    rows = [entry for entry in results.verdicts if entry.setting == "none"]
+    return replace(
+        results,
+        subject=replace(results.subject, title="A long title " * 12, model_summary="a long summary of a model " * 5),
+        questions=tuple(replace(e, label=words[e.id]) for e in results.questions),
+        adversaries=tuple(replace(e, label="a curious server that keeps everything") for e in results.adversaries),
+        verdicts=tuple(rows * 4),
+    )
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        full_page(),
+        sample.audited_at(sample.sample_results(), "none"),
+        sample.without_dp(sample.sample_results()),
+        sample.all_failed(sample.sample_results()),
+        sample.nothing_measured(replace(sample.sample_results(), date=None)),
+    ],
+    ids=["full", "undefended", "no-dp", "failed", "nothing"],
+)
+def test_the_decision_stands_on_one_page(results: Results, tmp_path: Path) -> None:
+    first, second, *_ = pages(write(results, tmp_path))
+    assert "checks passed" in first
+    assert "Attack success" in second
+
+
+def test_unknown_formats_and_folders_are_the_users_mistakes(tmp_path: Path) -> None:
+    data = dumps(sample.sample_results())
+    with pytest.raises(InputError, match="docx"):
+        write_report(data, sample.environment(), sample.timings(), tmp_path, ("docx",))  # type: ignore[arg-type]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written"):
+        write_report(data, sample.environment(), sample.timings(), tmp_path / "file", ("json",))
+    with pytest.raises(InputError, match="not valid JSON"):
+        write_report(b"{", sample.environment(), sample.timings(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
