@@ -106,14 +106,16 @@ class ClientUpdate:
             return torch.einsum("ks,ksp->kp", share, per_example), torch.einsum("ks,dksp->dkp", share, tangents)
         defense = self.defense
 
-        def along(tangent: Tensor) -> tuple[Tensor, Tensor]:
-            value, derivative = torch.func.jvp(
-                lambda gradients: defense.expected_gradient(gradients, mask), (per_example,), (tangent,)
-            )
-            return value, derivative
+        def expected(gradients: Tensor) -> Tensor:
+            return defense.expected_gradient(gradients, mask)
 
-        values, derivatives = torch.func.vmap(along, out_dims=(None, 0))(tangents)
-        return values, derivatives
+        return expected(per_example), torch.func.vmap(lambda tangent: _along(expected, per_example, tangent))(tangents)
+
+
+def _along(function: Callable[[Tensor], Tensor], point: Tensor, tangent: Tensor) -> Tensor:
+    """Return the function's derivative along a tangent."""
+    derivative: Tensor = torch.func.jvp(function, (point,), (tangent,))[1]
+    return derivative
 
 
 def _directions(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,11 +123,12 @@ def _directions(function: Callable[[Tensor], Tensor], point: Tensor) -> tuple[Te
     basis = torch.eye(point.shape[-1], dtype=point.dtype, device=point.device)
 
     def along(direction: Tensor) -> tuple[Tensor, Tensor]:
-        value, derivative = torch.func.jvp(function, (point,), (direction.expand_as(point).contiguous(),))
+        value, derivative = torch.func.jvp(function, (point,), (direction.expand_as(point).contiguous(),))[:2]
         return value, derivative
 
-    values, derivatives = torch.func.vmap(along, out_dims=(None, 0))(basis)
-    return values, derivatives
+    # The value is the same in every direction; torch accepts None for one output, its annotation does not.
+    value, derivatives = torch.func.vmap(along, out_dims=(None, 0))(basis)  # type: ignore[arg-type]
+    return value, derivatives
 
 
 class _Sgd:

@@ -90,10 +90,10 @@ class InversionProblem:
         objectives = solution.objectives
         if self.noisy:
             penalties = self.reference.label_penalties()[self.labels.clamp(min=0)] * (self.labels >= 0)
-            objectives = objectives + penalties.flatten(0, 1).sum((-2, -1))
-        objectives = objectives.reshape(n_targets, n_restarts)
+            objectives = objectives + penalties.sum((-2, -1))
         best = torch.arange(n_targets) * n_restarts + objectives.argmin(1)
-        jacobians = torch.cat([self._data(solution.points[row], row)[1] for row in best.split(self.chunk)])
+        points = solution.points.flatten(0, 1)
+        jacobians = torch.cat([self._data(points[row], row)[1] for row in torch.split(best, self.chunk)])
         labels = self.labels.flatten(2)  # (targets, restarts, guesses)
         features = self.reference.features(solution.points.reshape(*labels.shape, -1))
         return Reconstructions(
@@ -175,7 +175,8 @@ def _told_labels(setup: Setup, knowledge: Knowledge) -> Tensor:
             f"Expected batch_labels with records a round = {knowledge.batch_labels.shape[-1]} to be a multiple of "
             f"the {steps} local steps."
         )
-    return knowledge.batch_labels.unflatten(-1, (steps, -1))
+    labels = knowledge.batch_labels
+    return labels.reshape(*labels.shape[:-1], steps, -1)
 
 
 def _choose(view: UpdatesView, told: Tensor | None, targets: int, generator: torch.Generator) -> Tensor:

@@ -23,8 +23,8 @@ class Solution:
     """Where each problem ended.
 
     Attributes:
-        points: (problems, unknowns), in the unit cube.
-        objectives: (problems,), the sum of squared residuals there.
+        points: (groups, restarts, unknowns), in the unit cube.
+        objectives: (groups, restarts), the sum of squared residuals there.
         evaluations: How often a problem's residuals and Jacobian were evaluated, over all problems.
     """
 
@@ -35,7 +35,7 @@ class Solution:
 
 @dataclass
 class _State:
-    """The iterates; rows are problems."""
+    """The iterates; rows are problems, group after group."""
 
     points: Tensor
     residuals: Tensor
@@ -43,53 +43,58 @@ class _State:
     objectives: Tensor
     damping: Tensor
     growth: Tensor
-    running: Tensor
+    steps: Tensor
+    done: Tensor
 
 
 def minimize(
     system: System,
     start: Tensor,
     *,
-    groups: Tensor,
     solved: Tensor,
     iterations: int,
+    at_once: int,
     chunk: int,
     tolerance: float = 1e-6,
 ) -> Solution:
     """Minimize the sum of squared residuals of each problem over the unit cube.
 
     Steps are damped Gauss-Newton steps in the free variables, projected onto the cube; a variable at a bound whose
-    descent points outwards is held there. Problems of one group are restarts of the same question: as soon as one of
-    them is solved, none can do better, and the whole group stops.
+    descent points outwards is held there. The problems of a group are restarts of the same question. A few of them run
+    at once; one that ends makes room for the next, and as soon as one is solved none can do better, so that the whole
+    group stops. Restarts that are never begun keep their starting point and its objective.
 
     Args:
-        system: The residuals and their Jacobian.
-        start: (problems, unknowns), in the unit cube.
-        groups: (problems,), the group of each problem, from 0.
-        solved: (problems,), the objective at which nothing is left to gain; negative for never.
-        iterations: How many steps are tried at most.
+        system: The residuals and their Jacobian; it numbers problems group after group.
+        start: (groups, restarts, unknowns), in the unit cube.
+        solved: (groups,), the objective at which nothing is left to gain; negative for never.
+        iterations: How many steps each restart tries at most.
+        at_once: How many restarts of a group run at once.
         chunk: How many problems `system` is handed at a time.
-        tolerance: Stop a problem when an accepted step lowers its objective by less than this share of it.
+        tolerance: End a restart when an accepted step lowers its objective by less than this share of it.
 
-    Reference: Nielsen, Damping parameter in Marquardt's method, IMM-REP-1999-05 (the update of the damping); Kanzow,
-        Yamashita and Fukushima 2004, doi:10.1016/j.cam.2004.02.013 (the projection).
+    Reference: Nielsen 1999, Damping parameter in Marquardt's method, IMM-REP-1999-05, equation 2.4 (the update of the
+        damping); Kanzow, Yamashita and Fukushima 2004, doi:10.1016/j.cam.2004.02.013 (the projection).
     """
-    every = torch.arange(len(start), device=start.device)
-    state = _begin(system, start, every, chunk)
-    evaluations = len(start)
-    for _ in range(iterations):
-        _stop_solved_groups(state, groups, solved)
-        which = every[state.running]
+    shape = start.shape[:2]
+    every = torch.arange(shape.numel(), device=start.device)
+    state = _begin(system, start.flatten(0, 1), every, chunk)
+    evaluations = len(every)
+    while True:
+        which = every[_running(state, solved, shape, at_once)]
         if len(which) == 0:
             break
         _advance(system, state, which, chunk, tolerance)
+        state.done |= state.steps >= iterations
         evaluations += len(which)
-    return Solution(points=state.points, objectives=state.objectives, evaluations=evaluations)
+    return Solution(
+        points=state.points.unflatten(0, shape), objectives=state.objectives.reshape(shape), evaluations=evaluations
+    )
 
 
 def rank(jacobians: Tensor) -> Tensor:
     """Return the numerical rank of each matrix (..., rows, columns): singular values above 1e-10 of the largest."""
-    singular = torch.linalg.svdvals(jacobians)
+    singular: Tensor = torch.linalg.svdvals(jacobians)
     return (singular > RANK_TOLERANCE * singular[..., :1]).sum(-1)
 
 
@@ -103,19 +108,20 @@ def _begin(system: System, start: Tensor, every: Tensor, chunk: int) -> _State:
         objectives=residuals.square().sum(-1),
         damping=INITIAL_DAMPING * jacobians.square().sum(-2).amax(-1).clamp(min=torch.finfo(start.dtype).tiny),
         growth=torch.full_like(start[:, 0], 2.0),
-        running=torch.ones_like(every, dtype=torch.bool),
+        steps=torch.zeros_like(every),
+        done=torch.zeros_like(every, dtype=torch.bool),
     )
 
 
-def _stop_solved_groups(state: _State, groups: Tensor, solved: Tensor) -> None:
-    """Stop every problem of a group in which one problem is solved."""
-    done = torch.zeros(int(groups.max()) + 1, dtype=torch.bool, device=groups.device)
-    done[groups[state.objectives <= solved]] = True
-    state.running &= ~done[groups]
+def _running(state: _State, solved: Tensor, shape: torch.Size, at_once: int) -> Tensor:
+    """Return which problems take the next step, (problems,): the first few of each group that have not ended."""
+    open_groups = (state.objectives.reshape(shape) > solved.unsqueeze(1)).all(1, keepdim=True)
+    waiting = ~state.done.reshape(shape) & open_groups
+    return (waiting & (waiting.cumsum(1) <= at_once)).flatten()
 
 
 def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance: float) -> None:
-    """Try one step of each running problem; accept, damp and stop each on its own."""
+    """Try one step of each running problem; accept, damp and end each on its own."""
     points, residuals, jacobians = state.points[which], state.residuals[which], state.jacobians[which]
     before, damping, growth = state.objectives[which], state.damping[which], state.growth[which]
 
@@ -141,7 +147,8 @@ def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance
     still = steps.abs().amax(-1) <= 4 * torch.finfo(points.dtype).eps
     flat = accepted & (before - after <= tolerance * before) & (ratio > 0.25)
     stuck = ~accepted & (damping > MAX_DAMPING * jacobians.square().sum((-2, -1)))
-    state.running[which] = ~(still | flat | stuck)
+    state.done[which] = still | flat | stuck
+    state.steps[which] += 1
 
 
 def _damped_step(jacobians: Tensor, residuals: Tensor, damping: Tensor) -> Tensor:

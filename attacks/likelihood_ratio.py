@@ -23,7 +23,8 @@ def gaussian_log_ratios(offset: Tensor, shifts: Tensor, without: Tensor, within:
     outside, inside = torch.linalg.cholesky(without + floor), torch.linalg.cholesky(within + floor)
     scaling = inside.diagonal().log().sum() - outside.diagonal().log().sum()
     distance = _whitened(outside, offset.unsqueeze(0)).square().sum(-1)
-    return (distance - _whitened(inside, offset - shifts).square().sum(-1)) / 2 - scaling
+    ratios: Tensor = (distance - _whitened(inside, offset - shifts).square().sum(-1)) / 2 - scaling
+    return ratios
 
 
 def mixed_with_absence(log_ratios: Tensor, probability: float) -> Tensor:
@@ -64,4 +65,5 @@ def repeated_log_ratios(offset: Tensor, shifts: Tensor, covariance: Tensor, draw
 
 def _whitened(factor: Tensor, vectors: Tensor) -> Tensor:
     """Return the rows of `vectors` (k, dimensions) in coordinates of unit covariance."""
-    return torch.linalg.solve_triangular(factor, vectors.mT, upper=False).mT
+    white: Tensor = torch.linalg.solve_triangular(factor, vectors.mT, upper=False)
+    return white.mT

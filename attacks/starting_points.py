@@ -50,7 +50,7 @@ def _log_probability(labels: tuple[int, ...], shares: Tensor) -> float:
 
 
 def first_points(labels: Tensor, reference: ReferenceStatistics, *, generator: torch.Generator) -> Tensor:
-    """Draw first guesses: every other restart from reference records of the assumed label, the rest uniformly.
+    """Draw first guesses: three of four restarts from reference records of the assumed label, the fourth uniformly.
 
     Args:
         labels: (targets, restarts, steps, slots), -1 in empty slots.
@@ -61,7 +61,8 @@ def first_points(labels: Tensor, reference: ReferenceStatistics, *, generator: t
         (targets, restarts, steps, slots, features), in the unit cube; 0.5 in empty slots.
     """
     shape = (*labels.shape, len(reference.low))
-    uniform = torch.rand(shape, dtype=torch.float64, generator=generator)
+    bottom, top = reference.records.amin(0), reference.records.amax(0)
+    uniform = bottom + (top - bottom) * torch.rand(shape, dtype=torch.float64, generator=generator)
     picks = torch.rand(labels.shape, dtype=torch.float64, generator=generator)
     noise = _JITTER * torch.randn(shape, dtype=torch.float64, generator=generator)
     counts = reference.counts[labels.clamp(min=0)]
@@ -69,5 +70,5 @@ def first_points(labels: Tensor, reference: ReferenceStatistics, *, generator: t
     whole = counts == 0  # a label without reference records starts from any of them
     counts, first = torch.where(whole, len(reference.records), counts), torch.where(whole, 0, first)
     known = (reference.records[first + (picks * counts).long()] + noise).clamp(0, 1)
-    even = (torch.arange(labels.shape[1]) % 2 == 0).reshape(1, -1, 1, 1, 1)
-    return torch.where((labels < 0).unsqueeze(-1), 0.5, torch.where(even, known, uniform))
+    fourth = (torch.arange(labels.shape[1]) % 4 == 3).reshape(1, -1, 1, 1, 1)
+    return torch.where((labels < 0).unsqueeze(-1), 0.5, torch.where(fourth, uniform, known))

@@ -46,7 +46,15 @@ __all__ = [
 LIBRARIES = ("dp-accounting", "numpy", "pennylane", "scikit-learn", "scipy", "torch")
 """Distributions whose version is part of every key."""
 
-_NOT_PLUG_INS = sys.stdlib_module_names | {"qfl_sec", "dp_accounting", "numpy", "pennylane", "scipy", "sklearn", "torch"}
+_NOT_PLUG_INS = sys.stdlib_module_names | {
+    "qfl_sec",
+    "dp_accounting",
+    "numpy",
+    "pennylane",
+    "scipy",
+    "sklearn",
+    "torch",
+}
 """Where a plug-in's bases may stand whose source is counted already, or by its version."""
 
 

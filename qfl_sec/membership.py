@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from qfl_sec.intervals import DRAWS, Rate, clopper_pearson, cluster_weights, clustered_rate
 
@@ -168,7 +169,7 @@ def auc(scores: npt.ArrayLike, members: npt.ArrayLike) -> float:
 def auc_interval(
     scores: npt.ArrayLike, members: npt.ArrayLike, clusters: npt.ArrayLike, *, rng: np.random.Generator
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the area under the curve: percentiles over resampled clusters.
+    """Return the 95 % interval of the area under the curve: percentiles over resampled clusters, widened for few.
 
     | case                                          | interval                                                 |
     |-----------------------------------------------|----------------------------------------------------------|
@@ -197,7 +198,17 @@ def auc_interval(
         size = min(int(truth.sum()), int((~truth).sum()))
         return clopper_pearson(area * size, size)
     low, high = np.quantile(areas, (0.025, 0.975))
-    return min(float(low), area), max(float(high), area)
+    wider = _small_sample_factor(len(names))
+    return max(0.0, area - wider * max(0.0, area - float(low))), min(1.0, area + wider * max(0.0, float(high) - area))
+
+
+def _small_sample_factor(clusters: int) -> float:
+    """Return how much wider than the percentiles of resamples an interval over few clusters must be.
+
+    Resamples show the spread of the clusters with divisor m instead of m - 1, and normal instead of t quantiles.
+    """
+    degrees = clusters - 1
+    return float(np.sqrt(clusters / degrees) * stats.t.ppf(0.975, degrees) / stats.norm.ppf(0.975))
 
 
 def _resampled_areas(

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -17,7 +17,7 @@ from qfl_sec.contracts import Adversary, Question
 from qfl_sec.intervals import Rate
 from qfl_sec.verdicts import EvidenceWord, VerdictWord
 
-SCHEMA = "qfl-sec/report-1"
+SCHEMA: Final = "qfl-sec/report-1"
 
 Scalar = str | int | float | bool
 """A parameter's value in a setting or a variant."""
@@ -177,9 +177,9 @@ class Reconstruction:
         targets: Attacked updates.
         hit_tolerance: A record counts as rebuilt when every feature lies within this share of its reference range.
         equations: Parameters of one update.
-        unknowns: Unknown features behind one update, median over targets.
-        unknowns_max: The largest.
-        rank: Rank of the system's Jacobian at the answer, median over targets.
+        unknowns: Unknown features behind the target that is the median by rank minus unknowns.
+        unknowns_max: The most behind any target.
+        rank: Rank of the system's Jacobian at that median target's answer.
         not_identifiable: Targets whose rank is below their unknowns.
         rmse: Root mean squared error over the feature's range, median over records; None if no record was scored.
         skill_prior_mean: 1 - MSE / MSE of guessing the prior mean; None where it is undefined.
@@ -195,9 +195,9 @@ class Reconstruction:
     targets: int
     hit_tolerance: float
     equations: int
-    unknowns: float
+    unknowns: int
     unknowns_max: int
-    rank: float
+    rank: int
     not_identifiable: int
     rmse: float | None
     skill_prior_mean: float | None

@@ -5,22 +5,28 @@ that is interrupted, killed or out of disk space therefore loses only what was b
 from there.
 """
 
-import errno
-import re
 import shutil
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from qfl_sec.checking import InputError
-from qfl_sec.contracts import NotApplicableError
 from qfl_sec.executors import Executor, WorkerStartError
-from qfl_sec.store import CellRow, Status, Store
-from qfl_sec.tasks import CellTask, Plan, TrainingTask
+from qfl_sec.store import CellRow, Store
+from qfl_sec.tasks import (
+    CellTask,
+    Outcome,
+    Plan,
+    RunCell,
+    RunTraining,
+    TrainingTask,
+    attack_guarded,
+    failure,
+    one_line,
+    train_guarded,
+)
 from qfl_sec.transcript import Transcript
 
 TRIES = 2
@@ -75,32 +81,6 @@ class Summary:
     trainings_refused: int
     failures: tuple[str, ...]
     seconds: dict[str, float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What a worker hands back: plain data, so that no exception of a plug-in has to travel between processes.
-
-    Attributes:
-        status: How it ended.
-        reason: One line; None exactly when done.
-        scores: Of a cell that is done.
-        seconds: Time it took.
-        refused: Whether the user's input was to blame for a failure.
-    """
-
-    status: Status | Literal["no space"]
-    reason: str | None
-    scores: bytes | None
-    seconds: float
-    refused: bool = False
-
-
-RunTraining = Callable[[TrainingTask, Path], None]
-"""Trains, and leaves the transcript in the folder, which appears complete or not at all."""
-
-RunCell = Callable[[CellTask, Path], bytes]
-"""Attacks the transcript in the folder, and returns raw scores."""
 
 
 def _run_training(task: TrainingTask, folder: Path) -> None:
@@ -287,11 +267,11 @@ class _Run:
             if job.tries < TRIES:
                 (self.trainings if isinstance(job.task, TrainingTask) else self.cells).appendleft(job)
                 return
-            outcome = _failure(f"Its process died {TRIES} times: killed by the system, perhaps for lack of memory.")
+            outcome = failure(f"Its process died {TRIES} times: killed by the system, perhaps for lack of memory.")
         except WorkerStartError:
             raise
         except Exception as error:  # the task could not be sent: a class, say, that no worker can import
-            outcome = _failure(one_line(error, self.transcripts / "none"))
+            outcome = failure(one_line(error, self.transcripts / "none"))
         if outcome.status == "no space":
             raise InputError(
                 f"{self.transcripts}: cannot be written ({outcome.reason}). Free some space or choose another output "
@@ -313,7 +293,7 @@ class _Run:
         self.failures.append(f"training {_name(task)}: {outcome.reason}")
         self._tell(self.failures[-1])
         for cell in self.waiting.pop(task.key, []):
-            self._record(cell, _failure(f"Its training failed: {outcome.reason}"), listed=False)
+            self._record(cell, failure(f"Its training failed: {outcome.reason}"), listed=False)
 
     def _record(self, task: CellTask, outcome: Outcome, *, listed: bool = True) -> None:
         training = task.training
@@ -359,63 +339,6 @@ class _Run:
                 message=message,
             )
         )
-
-
-def train_guarded(run_training: RunTraining, task: TrainingTask, folder: Path) -> Outcome:
-    """Train in a worker; every failure becomes plain data."""
-
-    def compute() -> None:
-        if not folder.exists():
-            run_training(task, folder)
-
-    return _guarded(compute, folder)
-
-
-def attack_guarded(run_cell: RunCell, task: CellTask, folder: Path) -> Outcome:
-    """Attack in a worker; every failure becomes plain data."""
-    return _guarded(lambda: run_cell(task, folder), folder)
-
-
-def _guarded(compute: Callable[[], bytes | None], folder: Path) -> Outcome:
-    start = time.perf_counter()
-    status: Status | Literal["no space"] = "done"
-    reason: str | None = None
-    scores: bytes | None = None
-    refused = False
-    try:
-        scores = compute()
-    except NotApplicableError as error:
-        status, reason = "not_applicable", one_line(error, folder)
-    except Exception as error:  # whatever a plug-in does wrong is its cell's failure, and the rest goes on
-        status = "no space" if _cannot_write(error) else "failed"
-        reason = one_line(error, folder)
-        refused = isinstance(error, InputError)
-    seconds = time.perf_counter() - start
-    return Outcome(status=status, reason=reason, scores=scores, seconds=seconds, refused=refused)
-
-
-def _failure(reason: str) -> Outcome:
-    return Outcome(status="failed", reason=reason, scores=None, seconds=0.0)
-
-
-def one_line(error: BaseException, folder: Path) -> str:
-    """Return an error as one line that is the same wherever and whenever it is computed: no folder, no address.
-
-    Args:
-        error: The error.
-        folder: A training's folder; whatever contains it is left out.
-    """
-    text = " ".join(str(error).split()).replace(f"{folder.parent}/", "")
-    text = re.sub(r"\b0x[0-9a-fA-F]{6,}", "0x...", text)
-    if isinstance(error, InputError | NotApplicableError):
-        return text
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _cannot_write(error: Exception) -> bool:
-    """Return whether the output folder is to blame, which concerns the whole run and not one task."""
-    blamed = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    return isinstance(error, OSError) and (error.errno in blamed or "No space left" in str(error))
 
 
 def _name(task: TrainingTask) -> str:

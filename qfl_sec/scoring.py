@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from qfl_sec import membership, reconstruction
@@ -144,13 +145,14 @@ def score_reconstruction(
     control_mse = reconstruction.pooled(controls).mse() if controls else None
     unknowns = np.concatenate([trial.scores.unknowns.numpy() for trial in trials])
     ranks = np.concatenate([trial.scores.ranks.numpy() for trial in trials])
+    middle = np.argsort(ranks - unknowns, kind="stable")[len(ranks) // 2]
     figures = Reconstruction(
         targets=len(targets),
         hit_tolerance=HIT_TOLERANCE,
         equations=trials[0].scores.equations,
-        unknowns=float(np.median(unknowns)),
+        unknowns=int(unknowns[middle]),
         unknowns_max=int(unknowns.max()),
-        rank=float(np.median(ranks)),
+        rank=int(ranks[middle]),
         not_identifiable=int((ranks < unknowns).sum()),
         rmse=None if own.mse() is None else float(np.median(own.rmse())),
         skill_prior_mean=reconstruction.skill(own.mse(), _mean(targets, _prior_mean_mse)),
@@ -199,7 +201,7 @@ def _targets(trial: ReconstructionTrial) -> list[_Target]:
     targets = []
     for index, (round_, slot) in enumerate(places):
         used = trial.truth.batch_records[round_, slot]
-        rows = used[used >= 0].unique()
+        rows = torch.from_numpy(np.unique(used[used >= 0].numpy()))
         later = [(index + step) % len(places) for step in range(1, len(places))]
         others = [other for other in later if clients[other] != clients[index]]
         targets.append(

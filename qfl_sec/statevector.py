@@ -47,9 +47,10 @@ def compile_circuit(
 
 
 class CompiledCircuit:
-    """A circuit compiled by `compile_circuit`; the quantum function is run at the first call, and never again.
+    """A circuit compiled by `compile_circuit`.
 
-    It is run anew only for another number of features or weights, another dtype or another device.
+    The first call runs the quantum function, at two probes: to record it, and to make sure that its gates do not depend
+    on values. Later calls do not run it, unless the number of features or weights, the dtype or the device is new.
 
     Attributes:
         n_qubits: Number of qubits; None before the first call unless it was given.

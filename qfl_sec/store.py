@@ -12,12 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from qfl_sec.checking import InputError
-
-Status = Literal["done", "failed", "not_applicable"]
-"""How a cell ended. A failed one is tried again by the next run, the others are reused."""
+from qfl_sec.tasks import Status
 
 SCHEMA_VERSION = 1
 

@@ -11,7 +11,7 @@ import shutil
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from safetensors import SafetensorError
@@ -21,7 +21,7 @@ from torch import Tensor
 from qfl_sec.checking import InputError, parse_json
 from qfl_sec.contracts import Guarantee, PremiseCheck, Setup
 
-VERSION = "qfl-sec/transcript-1"
+VERSION: Final = "qfl-sec/transcript-1"
 
 MAX_FILE_BYTES = 1 << 30
 """Larger files are refused before they are read."""

@@ -1,8 +1,9 @@
 """The reports of qfl-sec, imported as `qfl_sec.reports`.
 
-`writer` writes a run's files; `display` puts a whole report into strings, with the help of `findings` (sentences),
-`tables` and `grounds` (tables), `panels` (Figure 1 as data), `wording` (numbers), `sanitising` (other people's text)
-and `selection` (what stands where); `figures` draws, and `pdf` sets `report.typ`.
+`writer` writes a run's files. `display` puts a whole report into strings: `findings`, `advice` and `trends` make its
+sentences out of `phrases`, `first_page`, `counts` and `grounds` its `tables`, `charts` its figure as `panels`, and
+`reproduction` its box and sources. `wording` writes numbers, `sanitising` makes other people's text fit to print, and
+`selection` knows what stands where. `figures` draws, and `pdf` sets `report.typ`.
 """
 
 if __name__ != "qfl_sec.reports":

@@ -97,8 +97,8 @@ def _test_it(selection: Selection, row: Verdict) -> str:
     untested = [other for other in selection.rows if other.reason == row.reason and other.attack is None]
     who = dict.fromkeys(inside(selection, other.adversary) for other in untested)
     if len(who) == 1:
-        return f"Run an attack for {w.listed(who)}: what it learns was not tested, so nothing is known of it."
-    return f"Run attacks for {w.listed(who)}: what they learn was not tested, so nothing is known of it."
+        return f"Run an attack for {w.listed(who)}: what it learns was not tested."
+    return f"Run attacks for {w.listed(who)}: what they learn was not tested."
 
 
 def _prove(selection: Selection, row: Verdict) -> str:

@@ -18,6 +18,7 @@ FLOOR = 0.00032
 EXTRA_COLUMNS = 4
 
 ATTACK_PANELS = 3
+EASY_GUESS = 0.05
 
 
 def figure(selection: Selection) -> Figure:
@@ -74,12 +75,14 @@ def _axis_label(selection: Selection) -> str:
 def _panels(selection: Selection, settings: tuple[Setting, ...]) -> tuple[Panel, ...]:
     """Return up to three attack panels and the price."""
     pairs = selection.measured_pairs[:ATTACK_PANELS]
-    linear = any(
-        (w.share(measured.guess) or 0.0) > 0.05
+    guesses = [
+        w.share(measured.guess) or 0.0
         for pair in pairs
         for entry in settings
         if (measured := selection.strongest(entry, pair)) is not None
-    )
+    ]
+    # One scale for all attacks. A log scale serves the rare event best, and a frequent one well enough.
+    linear = bool(guesses) and min(guesses) > EASY_GUESS
     panels = [_attack_panel(selection, settings, pair, linear=linear) for pair in pairs]
     for pair in pairs:
         if pair[1] == "membership" and len(panels) < ATTACK_PANELS:
@@ -113,7 +116,7 @@ def _attack_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pai
         subtitle=f"{name} · {measure}",
         price=False,
         logarithmic=not linear,
-        bottom=-0.13 if linear else FLOOR,
+        bottom=-0.2 if linear else FLOOR,
         top=1.04 if linear else 1.35,
         ticks=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0) if linear else (0.001, 0.01, 0.1, 1.0)),
         line=tuple(marks[key] for key in budgets if key in marks),
@@ -248,7 +251,8 @@ def _price_panel(selection: Selection, settings: tuple[Setting, ...]) -> Panel |
     low = min(*(mark.low for mark in marks.values()), *(level.value for level in levels))
     high = max(*(mark.high for mark in marks.values()), *(level.value for level in levels))
     start, end = floor(10 * low) / 10, ceil(10 * high) / 10
-    ticks = [round(start + 0.1 * index, 1) for index in range(round((end - start) * 10) + 1)]
+    every = 0.2 if end - start > 0.5 else 0.1
+    ticks = [value for value in (round(every * index, 1) for index in range(round(1 / every) + 1)) if value >= start]
     budgets = [entry.id for entry in selection.budgets]
     texts = [
         f"{w.label(cut(selection.setting(key).label, 24))} {w.interval(entry.accuracy)}" for key, entry in found.items()
@@ -311,7 +315,8 @@ def _caption(selection: Selection, settings: tuple[Setting, ...], panels: tuple[
     if any(panel.foot for panel in panels):
         parts.append("Numbers at the foot: the audited setting and those without a budget.")
     if methods:
-        parts.append(f"Bands and bars are 95% intervals ({cut('; '.join(methods), 170)}).")
+        named = "; ".join(methods) if len(methods) == 1 else "methods under the tables of measurements"
+        parts.append(f"Bands and bars are 95% intervals ({cut(named, 120)}).")
     if any(panel.ceiling for panel in panels):
         parts.append("Black: the accountant's curve, for the same unit and neighbours; hatched: ruled out.")
     if any(mark.zero for panel in panels for mark in (*panel.line, *panel.alone)):

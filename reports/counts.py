@@ -113,9 +113,9 @@ def _success_rows(selection: Selection, entry: Measurement) -> tuple[Row, ...]:
     label = w.label(cut(setting.label, 22))
     rows: list[Row] = []
     if entry.success is None or entry.success.n == 0:
-        rows.append(
-            Row(cells=(label, f"{entry.status}: {w.inside(cut(entry.reason or 'no figure', 110))}"), audited=audited)
-        )
+        reason = "" if entry.failed else f": {w.inside(cut(entry.reason or 'no figure', 110))}"
+        if reason:
+            rows.append(Row(cells=(label, f"{entry.status}{reason}"), audited=audited))
     else:
         ceiling = _exact_ceiling(selection, entry)
         cells = (
@@ -128,7 +128,7 @@ def _success_rows(selection: Selection, entry: Measurement) -> tuple[Row, ...]:
     if entry.failed:
         first = entry.failed[0]
         text = f"{w.plural(len(entry.failed), 'cell')} failed, seed {first.seed} with: {cut(first.reason, 90)}"
-        rows.append(Row(cells=("", text), audited=audited))
+        rows.append(Row(cells=("" if rows else label, text), audited=audited))
     return tuple(rows)
 
 
@@ -151,7 +151,7 @@ def _side(entry: Measurement) -> str:
     if entry.membership is not None:
         return w.fraction(entry.membership.false_positives, entry.membership.non_members)
     if entry.reconstruction is not None:
-        return f"{w.half(entry.reconstruction.rank)} / {w.half(entry.reconstruction.unknowns)}"
+        return f"{w.group(entry.reconstruction.rank)} / {w.group(entry.reconstruction.unknowns)}"
     return "–"
 
 

@@ -196,7 +196,7 @@ def _subject(selection: Selection) -> str:
         else cut(setting.label, 40)
     )
     return (
-        f"{cut(subject.model_summary, 70)} · {w.plural(subject.clients, 'client')} × {each} records · "
+        f"{cut(subject.model_summary, 120)} · {w.plural(subject.clients, 'client')} × {each} records · "
         f"{w.plural(subject.rounds, 'round')} · audited setting {budget}"
     )
 

@@ -112,15 +112,9 @@ def _found(selection: Selection, pair: Pair) -> str:
 
 def _because(selection: Selection, measured: Measurement) -> str:
     """Name the reason that the figures themselves give; nothing where they give none."""
-    inversion = measured.reconstruction
-    if (
-        inversion is not None
-        and inversion.rank >= inversion.unknowns
-        and 2 * inversion.not_identifiable < inversion.targets
-    ):
-        return (
-            f", because one update fixes them (rank {w.half(inversion.rank)} for {w.half(inversion.unknowns)} unknowns)"
-        )
+    found = measured.reconstruction
+    if found is not None and found.rank >= found.unknowns and 2 * found.not_identifiable < found.targets:
+        return f", because one update fixes them (rank {w.group(found.rank)} for {w.group(found.unknowns)} unknowns)"
     if selection.setting(measured.setting).defense == "none":
         return ", because updates are sent as they are"
     return ""
@@ -140,8 +134,9 @@ def _quiet(selection: Selection) -> list[str]:
         sentences.append("No attack has a result at the audited setting, so nothing is known of what it lets through.")
     opened = [row for row in selection.rows if row.verdict == "open"]
     if opened and tested:
-        number = f"{w.number_word(len(opened))} of the {w.plural(len(selection.rows), 'question')} below"
-        sentences.append(f"{number} {'stays' if len(opened) == 1 else 'stay'} open.")
+        asked = f"{w.plural(len(selection.rows), 'question')} below"
+        number = "All" if len(opened) == len(selection.rows) else f"{w.number_word(len(opened))} of the"
+        sentences.append(f"{number} {asked} {'stays' if len(opened) == 1 else 'stay'} open.")
     return sentences
 
 

@@ -97,7 +97,7 @@ def _figures(row: Verdict, measured: Measurement | None) -> str:
         return "no attack run" if row.attack is None else "no result"
     inversion = measured.reconstruction
     if row.evidence == "not identifiable" and inversion is not None:
-        return f"rank {w.half(inversion.rank)}, {w.half(inversion.unknowns)} unknowns"
+        return f"rank {w.group(inversion.rank)}, needs {w.group(inversion.unknowns)}"
     return w.interval(measured.success)
 
 

@@ -68,7 +68,7 @@ def _guarantee_group(selection: Selection, title: str, by_adversary: dict[str, l
     worst = max((entry for entries in by_adversary.values() for entry in entries), key=lambda entry: entry.epsilon)
     releases = max(entry.releases for entries in by_adversary.values() for entry in entries)
     note = (
-        f"per {worst.unit}, {worst.adjacency} neighbours; {cut(worst.sampling, 60)}; {cut(worst.mechanism, 80)}; "
+        f"per {worst.unit}, {worst.adjacency} neighbours; {cut(worst.sampling, 150)}; {cut(worst.mechanism, 150)}; "
         f"{w.plural(releases, 'release')} at most; {cut(worst.accountant, 30)}"
     )
     return Group(

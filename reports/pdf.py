@@ -14,6 +14,7 @@ from typing import Literal
 
 import typst
 
+from qfl_sec.checking import InputError
 from qfl_sec.reports.display import Document
 from qfl_sec.reports.figures import draw
 from qfl_sec.reports.sanitising import font_file
@@ -61,11 +62,20 @@ def _template() -> bytes:
 
 @contextmanager
 def _folders() -> Iterator[tuple[str, str]]:
-    """Lend two folders: an empty one to read from, and one that holds the two weights of the sans and nothing else."""
-    with tempfile.TemporaryDirectory(prefix="qfl-sec-report-") as folder:
-        root, fonts = Path(folder, "root"), Path(folder, "fonts")
+    """Lend two folders: an empty one to read from, and one that holds the two weights of the sans and nothing else.
+
+    Raises:
+        InputError: If there is no place for temporary files.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="qfl-sec-report-")
+        root, fonts = Path(folder.name, "root"), Path(folder.name, "fonts")
         root.mkdir()
         fonts.mkdir()
         for weight in ("Regular", "Semibold"):
             shutil.copyfile(font_file(weight), fonts / font_file(weight).name)
+    except OSError as error:
+        place = f"{tempfile.tempdir or 'the folder for temporary files'}: cannot be written"
+        raise InputError(f"{place} ({error.strerror or error}). Free some space or set TMPDIR.") from None
+    with folder:
         yield str(root), str(fonts)

@@ -31,7 +31,7 @@ _WORDS = {
     "leak shown": "The interval of the strongest attack lies above the interval of its control.",
     "no leak seen": "Not above the control, and within the tolerance. It speaks of the attacks we ran.",
     "inconclusive": "Neither a leak nor its absence is shown: too wide an interval, too few targets, or no control.",
-    "not identifiable": "The view holds fewer equations than unknowns. More rounds or side knowledge may change this.",
+    "not identifiable": "The view's equations have a lower rank than needed. More rounds or side knowledge may help.",
     "not visible": "By protocol the quantity never reaches this adversary. The premises are not tested by an attack.",
     "not tested": "No attack gave a result, so nothing was measured.",
     "no verdict": "An instrument failed, or a guarantee is contradicted: nothing is concluded.",
@@ -54,6 +54,7 @@ def words(selection: Selection) -> tuple[Entry, ...]:
 
 
 def reproduction(selection: Selection, environment: Environment, timings: Timings, run_id: str) -> tuple[Entry, ...]:
+    """Return the lines of the reproduction box."""
     results, subject = selection.results, selection.results.subject
     commit = "no checkout" if environment.commit is None else f"commit {cut(environment.commit, 12)[:7]}"
     state = {True: ", changed", False: ", clean", None: ""}[environment.dirty]

@@ -114,8 +114,8 @@ def _classical(selection: Selection) -> Says | None:
         return None
     return Says(
         lead="The classical model of equal size is the yardstick.",
-        rest=f"It reaches {w.interval(classical.accuracy)}, the quantum model {w.interval(quantum.accuracy)}, both without "
-        "a defense.",
+        rest=f"It reaches {w.interval(classical.accuracy)}, the quantum model {w.interval(quantum.accuracy)}, both "
+        "without a defense.",
     )
 
 

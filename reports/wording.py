@@ -6,7 +6,6 @@ everything never reads as everything.
 
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
-from fractions import Fraction
 
 from qfl_sec.intervals import Rate
 
@@ -191,12 +190,6 @@ def inside(text: str) -> str:
 def decimals(value: float | None, places: int = 2) -> str:
     """Write a number with a fixed number of decimals; a dash where there is none."""
     return "–" if value is None else f"{value + 0.0:.{places}f}".replace("-", "−")
-
-
-def half(value: float) -> str:
-    """Write a median, which is an integer or a half."""
-    exact = Fraction(value).limit_denominator(2)
-    return group(int(exact)) if exact.denominator == 1 else f"{value:.1f}"
 
 
 def digits(text: str, blocks: int) -> str:

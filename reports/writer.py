@@ -38,6 +38,10 @@ def write_report(
     for name in formats:
         if name not in FORMATS:
             raise InputError(f"Unknown report format {name!r}. Expected one of: {', '.join(FORMATS)}.")
+    try:
+        results.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"results.json: not UTF-8 ({error.reason}). Use the file that the audit wrote.") from None
     found = loads(results)
     text = document(found, environment, timings, run_id=run_id(results))
     written = []

@@ -115,7 +115,7 @@ def reconstruction_measurement(epsilon: float | None) -> Measurement:
         control=rate(6, RECORDS, method=METHOD, clusters=320), guess=rate(5, RECORDS),
         membership=None,
         reconstruction=Reconstruction(
-            targets=320, hit_tolerance=0.05, equations=36, unknowns=16.0, unknowns_max=16, rank=16.0,
+            targets=320, hit_tolerance=0.05, equations=36, unknowns=16, unknowns_max=16, rank=16,
             not_identifiable=3, rmse=0.0312 if epsilon is None else 0.274,
             skill_prior_mean=0.91 if epsilon is None else -0.62, skill_random_record=0.95 if epsilon is None else 0.04,
             skill_control=0.95 if epsilon is None else 0.02,

@@ -12,7 +12,7 @@ from qfl_sec.reports import document
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.display import Document
 from qfl_sec.reports.sanitising import cut, link, printable, supported
-from qfl_sec.results import Results
+from qfl_sec.results import FailedCell, Results
 
 SHARES = st.floats(0, 1, allow_nan=False)
 
@@ -216,8 +216,18 @@ def test_intervals_name_method_clusters_and_homogeneity() -> None:
 def test_failed_cells_stay_in_the_table() -> None:
     tables = build(sample.all_failed(sample.sample_results())).measurements.counts
     cells = [cell for table in tables for group in table.groups for row in group.rows for cell in row.cells]
-    assert any(cell.startswith("failed: every cell failed") for cell in cells)
-    assert any("8 cells failed, seed 0 with: RuntimeError" in cell for cell in cells)
+    assert "8 cells failed, seed 0 with: RuntimeError: the simulator stopped" in cells
+    assert "7 settings" in cells
+
+
+def test_cells_that_failed_beside_others_are_counted_below_the_figures() -> None:
+    results = sample.sample_results()
+    failed = (FailedCell(seed=3, reason="MemoryError"),)
+    first, *rest = results.measurements
+    tables = build(replace(results, measurements=(replace(first, failed=failed), *rest))).measurements.counts
+    rows = tables[0].groups[0].rows
+    assert rows[0].cells[1] == f"20 / 1{w.NARROW}704"
+    assert rows[1].cells == ("", "1 cell failed, seed 3 with: MemoryError")
 
 
 def test_long_tables_keep_the_strongest_and_count_the_rest() -> None:

@@ -5,8 +5,8 @@ from math import log2
 import pytest
 import sample_results as sample
 
-from qfl_sec.reports.figures import FAMILY, draw, height_mm
 from qfl_sec.reports.charts import figure
+from qfl_sec.reports.figures import FAMILY, draw, height_mm
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.selection import Selection
 from qfl_sec.results import AdversaryEntry, Results

@@ -97,8 +97,8 @@ def test_worst_findings_say_who_what_how_often_and_why() -> None:
         "guessing rebuilds 4."
     )
     assert second == (
-        "The curious server finds 568 of 1 000 members while wrongly accusing 9 of 1 000 outsiders, because updates are "
-        "sent as they are; guessing finds 9."
+        "The curious server finds 568 of 1 000 members while wrongly accusing 9 of 1 000 outsiders, because updates "
+        "are sent as they are; guessing finds 9."
     )
 
 
@@ -129,8 +129,8 @@ def test_without_a_guarantee_the_report_says_so() -> None:
 def test_do_next_quotes_only_measured_effects() -> None:
     steps = [plain(step) for step in advice.do_next(select(undefended()))]
     assert steps[0] == (
-        "Train with dp_sgd at ε = 2. In this run records rebuilt went from 881 to 0 of 1 000 and members found went from "
-        "568 to 23 of 1 000, accuracy from 90% to 78%."
+        "Train with dp_sgd at ε = 2. In this run records rebuilt went from 881 to 0 of 1 000 and members found went "
+        "from 568 to 23 of 1 000, accuracy from 90% to 78%."
     )
     alone = advice.do_next(select(sample.without_dp(sample.sample_results())))
     assert alone[0] == "Add differential privacy (defense dp_sgd) and audit again; this run did not measure its effect."
@@ -153,14 +153,14 @@ def test_failed_cells_are_the_first_step_and_the_first_limit() -> None:
 def test_not_identifiable_shows_the_rank_and_its_limit() -> None:
     results = undefended()
     short = tuple(
-        replace(m, success=sample.rate(5, 1280), reconstruction=replace(m.reconstruction, rank=15.0))
+        replace(m, success=sample.rate(5, 1280), reconstruction=replace(m.reconstruction, rank=15))
         if m.reconstruction is not None
         else m
         for m in results.measurements
     )
     selection = select(sample.judged(replace(results, measurements=short)))
     shown = document(selection.results, sample.environment(), sample.timings()).decision.findings
-    assert "rank 15, 16 unknowns" in [row.figures for row in shown]
+    assert "rank 15, needs 16" in [row.figures for row in shown]
     assert any("more rounds or side knowledge may change this" in limit for limit in advice.not_shown(selection))
 
 

@@ -34,12 +34,12 @@ class Answer(Attack):
     question: ClassVar[Question] = "membership"
     requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
     length: int = -1
-    value: float = 0.0
+    value: str = "0"
 
     def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Scores:
         assert knowledge.candidates is not None
         count = len(knowledge.candidates) if self.length < 0 else self.length
-        return MembershipScores(values=torch.full((count,), self.value))
+        return MembershipScores(values=torch.full((count,), float(self.value)))
 
 
 @pytest.fixture
@@ -94,10 +94,10 @@ def test_damaged_scores_are_refused(blob: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("lie", "words"),
-    [({"length": 3}, r"shape \(3,\)"), ({"value": float("nan")}, "not finite"), ({"value": float("inf")}, "not finite")],
+    [({"length": 3}, r"shape \(3,\)"), ({"value": "nan"}, "not finite"), ({"value": "inf"}, "not finite")],
 )
 def test_an_attack_that_lies_about_its_scores_fails(
-    trained: tuple[TrainingTask, Path], lie: dict[str, float], words: str
+    trained: tuple[TrainingTask, Path], lie: dict[str, object], words: str
 ) -> None:
     task, folder = trained
     with pytest.raises(ValueError, match=words):

@@ -14,14 +14,18 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("attacks", "defenses", "protocols", "reports")
 
 LAYERS = {
-    **dict.fromkeys(("checking", "contracts", "randomness", "plugins"), 1),
-    **dict.fromkeys(("circuits", "statevector", "tape", "models", "datasets", "partition", "conformance"), 2),
-    **dict.fromkeys(("accounting", "ceilings", "intervals", "membership", "reconstruction", "verdicts"), 2),
-    **dict.fromkeys(("transcript", "views", "population", "batches", "optimizers", "rounds", "federation"), 3),
-    **dict.fromkeys(("attacks", "defenses", "protocols"), 4),
-    **dict.fromkeys(("experiment", "grid", "store", "runner", "harness", "assembly", "results", "workbench"), 5),
-    **dict.fromkeys(("provenance", "reports"), 5),
-    **dict.fromkeys(("cli", "__init__"), 6),
+    name: layer
+    for layer, names in {
+        1: "checking contracts plugins randomness",
+        2: "accounting boxes ceilings circuits conformance datasets gate_parameters gates intervals membership models "
+        "partition program readout reconstruction statevector steps tape verdicts",
+        3: "batches federation optimizers population rounds transcript views",
+        4: "attacks defenses protocols",
+        5: "assembly bounds estimate evidence executors experiment experiment_file grid harness instruments measuring "
+        "provenance reports results run_folder runner scoring settings store tables tasks workbench",
+        6: "__init__ cli",
+    }.items()
+    for name in names.split()
 }
 
 

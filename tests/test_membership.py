@@ -82,7 +82,10 @@ def test_nobody_is_accused_where_every_threshold_accuses_too_many() -> None:
     assert tpr_rate(scores, members, np.arange(400), threshold=None, rng=rng).k == 0
 
 
-@pytest.mark.parametrize(("non_members", "bound", "enough"), [(99, 0.01, False), (100, 0.01, True), (9, 0.1, False), (10, 0.1, True), (3, 1 / 3, True), (1, 1.0, True)])
+@pytest.mark.parametrize(
+    ("non_members", "bound", "enough"),
+    [(99, 0.01, False), (100, 0.01, True), (9, 0.1, False), (10, 0.1, True), (3, 1 / 3, True), (1, 1.0, True)],
+)
 def test_too_few_non_members_are_refused(non_members: int, bound: float, enough: bool) -> None:
     members = np.arange(non_members + 5) >= non_members
     curve = roc(np.arange(len(members), dtype=float), members)

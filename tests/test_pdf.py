@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, fields, is_dataclass, replace
 from itertools import pairwise
@@ -185,12 +186,15 @@ HOSTILE = (
 )
 
 
+IDENTIFIERS = {
+    "variant", "setting", "adversary", "question", "id", "schema", "date", "status", "verdict", "evidence", "attack",
+}  # fmt: skip
+
+
 def hostile(value: Any, text: str, path: str = "") -> Any:
     """Return a tree in which every string that a person or plug-in wrote is another one."""
     if isinstance(value, str):
-        kept = path in ("variant", "setting", "adversary", "question", "id", "schema", "date", "status", "verdict", "evidence",
-                        "attack")  # fmt: skip
-        return value if kept else text
+        return value if path in IDENTIFIERS else text
     if isinstance(value, tuple):
         return tuple(hostile(child, text, path) for child in value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -269,4 +273,12 @@ def test_unknown_formats_and_folders_are_the_users_mistakes(tmp_path: Path) -> N
         write_report(data, sample.environment(), sample.timings(), tmp_path / "file", ("json",))
     with pytest.raises(InputError, match="not valid JSON"):
         write_report(b"{", sample.environment(), sample.timings(), tmp_path)
+    with pytest.raises(InputError, match="not UTF-8"):
+        write_report(data.decode().encode("utf-16"), sample.environment(), sample.timings(), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_no_place_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(InputError, match=r"absent: cannot be written .*TMPDIR"):
+        write(sample.sample_results(), tmp_path / "out")

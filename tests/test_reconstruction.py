@@ -1,4 +1,5 @@
 from itertools import permutations, product
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -133,15 +134,17 @@ def test_random_guesses_have_no_skill_against_themselves() -> None:
     rng = np.random.default_rng(1)
     pool = rng.normal(size=(500, 2))
     labels = np.zeros(500, int)
-    ours, theirs, unassigned = [], [], []
+    ours: list[float] = []
+    theirs: list[float] = []
+    unassigned: list[float] = []
     for _ in range(300):
         truth = pool[rng.integers(500, size=8)]
         for into in (ours, theirs):
             guesses = random_guesses(np.zeros(8), pool, labels, rng=rng)
-            into.append(score(guesses, truth, ranges=ONE, tolerance=0.05).mse())
+            into.append(score(guesses, truth, ranges=ONE, tolerance=0.05).mse() or 0.0)
         unassigned.append(float(((guesses - truth) ** 2).mean()))
-    assert skill(np.mean(ours), np.mean(theirs)) == pytest.approx(0.0, abs=0.1)
-    assert (skill(np.mean(ours), np.mean(unassigned)) or 0) > 0.3
+    assert skill(fmean(ours), fmean(theirs)) == pytest.approx(0.0, abs=0.1)
+    assert (skill(fmean(ours), fmean(unassigned)) or 0) > 0.3
 
 
 def largest_by_brute_force(points: np.ndarray, width: float) -> int:
@@ -194,7 +197,8 @@ def test_bound_holds_for_the_best_list_by_brute_force() -> None:
         found = best_guess_probability(points, guesses=2, tolerance=0.2, ranges=np.ones(1))
         lists = product(points[:, 0], repeat=2)
         best = max(
-            int(np.any([(points[:, 0] >= at) & (points[:, 0] <= at + 0.4) for at in pair], axis=0).sum()) for pair in lists
+            int(np.any([(points[:, 0] >= at) & (points[:, 0] <= at + 0.4) for at in pair], axis=0).sum())
+            for pair in lists
         )
         assert found.covered <= best <= found.bound
         assert found.covered >= (1 - 1 / np.e) * best
@@ -205,7 +209,8 @@ def test_upper_limit_covers_the_best_probability() -> None:
     misses = sum(
         best_guess_probability(
             np.random.default_rng(seed).random((60, 1)), guesses=1, tolerance=0.05, ranges=np.ones(1)
-        ).upper < 0.1
+        ).upper
+        < 0.1
         for seed in range(200)
     )
     assert misses <= 5

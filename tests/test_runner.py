@@ -25,9 +25,9 @@ from safetensors.torch import save
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack, Knowledge, NotApplicableError, Question, Scores, Setup, UpdatesView, View
 from qfl_sec.executors import Executor, InlineExecutor, LocalExecutor, WorkerStartError
-from qfl_sec.runner import Progress, Summary, is_trained, one_line, run
+from qfl_sec.runner import Progress, Summary, is_trained, run
 from qfl_sec.store import Store
-from qfl_sec.tasks import CellTask, Plan, TrainingTask
+from qfl_sec.tasks import CellTask, Plan, TrainingTask, one_line
 from qfl_sec.transcript import Metadata, Transcript, Truth
 
 TESTS = Path(__file__).parent
@@ -59,12 +59,14 @@ class Ordered(Attack):
 
 
 def obey(order: str, folder: Path) -> None:
-    """Do what an order says: "sleep 0.1", "raise", "die", "full", "impossible", "fine"."""
+    """Do what an order says: "sleep 0.1", "raise", "exit", "die", "full", "impossible", "fine"."""
     verb, _, rest = order.partition(" ")
     if verb == "sleep":
         time.sleep(float(rest))
     elif verb == "raise":
         raise ArithmeticError(f"no such luck\nin {folder}/x at <object at 0x7f3a00ff1200>")
+    elif verb == "exit":
+        sys.exit("I give up")
     elif verb == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif verb == "full":
@@ -212,19 +214,20 @@ def test_cells_that_share_a_key_count_and_run_once(tmp_path: Path) -> None:
 
 
 def test_one_failing_cell_and_an_inapplicable_one_leave_the_rest_alone(tmp_path: Path) -> None:
-    plan = make_plan(2, orders=("fine", "raise", "impossible"))
+    plan = make_plan(2, orders=("fine", "raise", "impossible", "exit"))
     summary = execute(plan, tmp_path, InlineExecutor())
-    assert (summary.total, summary.done, summary.failed) == (6, 4, 2)
+    assert (summary.total, summary.done, summary.failed) == (8, 4, 4)
     with Store(tmp_path / "results.sqlite") as store:
-        fine, failed, impossible = (store.get(cell.key) for cell in plan.cells[:3])
-    assert fine is not None and failed is not None and impossible is not None
+        fine, failed, impossible, gone = (store.get(cell.key) for cell in plan.cells[:4])
+    assert fine is not None and failed is not None and impossible is not None and gone is not None
+    assert gone.reason == "SystemExit: I give up"
     assert fine.status == "done"
     folder = plan.trainings[0].folder_name
     assert failed.reason == f"ArithmeticError: no such luck in {folder}/x at <object at 0x...>"
     assert (impossible.status, impossible.reason) == ("not_applicable", "One record a batch is needed.")
     assert summary.failures[0] == f"ordered by server on none seed 0: {failed.reason}"
     again = execute(plan, tmp_path, InlineExecutor())
-    assert (again.reused, again.done, again.failed) == (4, 0, 2)
+    assert (again.reused, again.done, again.failed) == (4, 0, 4)
 
 
 def test_a_failed_cell_is_tried_again_and_its_new_row_counts(tmp_path: Path) -> None:
@@ -407,6 +410,9 @@ def test_a_reason_names_no_place_and_no_address() -> None:
     assert one_line(KeyError(), folder) == "KeyError"
     assert one_line(InputError(f"{folder}/metadata.json: bad\nkey"), folder) == "0123/metadata.json: bad key"
     assert one_line(ValueError("at 0x7fabc0123456"), folder) == "ValueError: at 0x..."
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "/home/me/my-data/x.csv")
+    assert one_line(missing, folder) == "FileNotFoundError: [Errno 2] No such file: 'x.csv'"
+    assert one_line(ValueError("a/b and (x)/y/z and 1/2/3"), folder) == "ValueError: a/b and (x)/y/z and 1/2/3"
 
 
 SCRIPT = """

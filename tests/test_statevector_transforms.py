@@ -15,7 +15,6 @@ from qfl_sec.checking import InputError
 from qfl_sec.statevector import compile_circuit
 
 # The first forward-mode derivative makes torch script some functions of its own.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
 TOLERANCE = 1e-10
 

@@ -70,8 +70,8 @@ def tamper_tensor(folder: Path, name: str, value: torch.Tensor | None) -> None:
     ("name", "value", "words"),
     [
         ("updates", torch.zeros(3, 2, 5), "updates has shape"),
-        ("updates", torch.full((3, 2, 24), torch.nan, dtype=torch.float64), "not finite"),
-        ("global_weights", torch.zeros(3, 24), "global_weights has shape"),
+        ("updates", torch.full((3, 2, 36), torch.nan, dtype=torch.float64), "not finite"),
+        ("global_weights", torch.zeros(3, 36), "global_weights has shape"),
         ("selected", torch.zeros(3, 2, dtype=torch.int64), "differs from the schedule"),
         ("selected", None, "Expected"),
         ("surprise", torch.zeros(1), "surprise"),

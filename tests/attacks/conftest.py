@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from qfl_sec.contracts import Architecture, Candidates, Defense, Knowledge, Records, Setup, UpdatesView
-from qfl_sec.models import VariationalClassifier, architecture
+from qfl_sec.models import MlpClassifier, VariationalClassifier, architecture, flat_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +50,18 @@ def uniform_records(count: int, generator: torch.Generator) -> Records:
 
 
 def mean_gradient(arch: Architecture, weights: Tensor, records: Records, rows: Tensor, defense: Defense) -> Tensor:
-    """Return the defended gradient of a batch, one record after another."""
-    gradients = []
-    for row in rows.tolist():
-        leaf = weights.clone().requires_grad_()
-        logits = arch.outputs(leaf, records.features[row])
-        loss = torch.nn.functional.cross_entropy(logits.unsqueeze(0), records.labels[row : row + 1])
-        gradients.append(torch.autograd.grad(loss, leaf)[0])
-    if not gradients:
-        return torch.zeros_like(weights)
-    return defense.expected_gradient(torch.stack(gradients), torch.ones(len(gradients), dtype=torch.bool))
+    """Return the defended gradient of a batch."""
+    leaves = weights.expand(len(rows), -1).clone().requires_grad_()
+    logits = arch.outputs(leaves, records.features[rows])
+    loss = torch.nn.functional.cross_entropy(logits, records.labels[rows], reduction="sum")
+    gradients = torch.autograd.grad(loss, leaves)[0]
+    return defense.expected_gradient(gradients, torch.ones(len(rows), dtype=torch.bool))
 
 
 def play(
     *,
     layers: int = 3,
+    classical: bool = False,
     batch_size: int = 4,
     rounds: int = 4,
     clients: int = 4,
@@ -80,9 +77,10 @@ def play(
     """Play some rounds; `records` are reference and candidates."""
     generator = torch.Generator().manual_seed(seed)
     reference, pool = records or (uniform_records(100, generator), uniform_records(160, generator))
-    model = VariationalClassifier(layers=layers).build(4, 2, generator=generator, dtype=torch.float64)
+    spec = MlpClassifier(hidden=5) if classical else VariationalClassifier(layers=layers)
+    model = spec.build(4, 2, generator=generator, dtype=torch.float64)
     arch = architecture(model, 4, 2)
-    weights = 2 * math.pi * torch.rand(arch.n_parameters, generator=generator, dtype=torch.float64)
+    weights = flat_weights(model)
     owners = torch.arange(len(pool)) % clients
     members = torch.rand(len(pool), generator=generator) < 0.5
     active = defense or Gaussian()
@@ -108,7 +106,8 @@ def play(
                 local.grad = mean_gradient(arch, local.detach(), pool, batch, active) + noise
                 stepper.step()
             change = local.detach() - weights
-            updates.append(math.pi - torch.remainder(math.pi - change, 2 * math.pi))
+            turned = math.pi - torch.remainder(math.pi - change, 2 * math.pi)
+            updates.append(torch.where(arch.wrapped, turned, change))
             used.append(slots.flatten())
         sent.append(torch.stack(updates))
         schedule.append(tuple(chosen))

@@ -1,5 +1,8 @@
 """The solver, held against scipy's and against problems whose answer is known."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.optimize
@@ -11,15 +14,16 @@ from qfl_sec.attacks.least_squares import Solution, System, minimize, rank
 
 def solve(system: System, start: Tensor, *, iterations: int = 200, solved: float = 1e-26, chunk: int = 7) -> Solution:
     """Every problem its own group."""
-    count = len(start)
-    return minimize(
+    found = minimize(
         system,
-        start,
-        groups=torch.arange(count),
-        solved=torch.full((count,), solved, dtype=start.dtype),
+        start.unsqueeze(1),
+        solved=torch.full((len(start),), solved, dtype=start.dtype),
         iterations=iterations,
+        at_once=1,
         chunk=chunk,
+        tolerance=1e-10,
     )
+    return replace(found, points=found.points.squeeze(1), objectives=found.objectives.squeeze(1))
 
 
 def linear(matrices: Tensor, targets: Tensor) -> System:
@@ -66,7 +70,7 @@ def test_curve_fits_equal_scipy() -> None:
     for row in range(10):
 
         def residuals(point: np.ndarray, row: int = row) -> np.ndarray:
-            return (point[0] * np.exp(-5 * point[1] * times.numpy()) + point[2] - heights[row].numpy())
+            return point[0] * np.exp(-5 * point[1] * times.numpy()) + point[2] - heights[row].numpy()
 
         expected = scipy.optimize.least_squares(residuals, np.full(3, 0.5), bounds=(0, 1), xtol=1e-14, ftol=1e-14)
         assert float(found.objectives[row]) == pytest.approx(2 * expected.cost, rel=1e-5)
@@ -102,17 +106,37 @@ def test_problems_do_not_influence_each_other(chunk: int) -> None:
 def test_a_solved_restart_stops_its_group_and_no_other() -> None:
     matrices = torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
     targets = torch.tensor([[0.3, 0.4], [0.3, 0.4], [0.9, 0.1], [0.9, 0.1]], dtype=torch.float64)
-    start = torch.tensor([[0.3, 0.4], [0.8, 0.8], [0.5, 0.5], [0.2, 0.2]], dtype=torch.float64)
+    start = torch.tensor([[[0.3, 0.4], [0.8, 0.8]], [[0.5, 0.5], [0.2, 0.2]]], dtype=torch.float64)
     found = minimize(
         linear(matrices, targets),
         start,
-        groups=torch.tensor([0, 0, 1, 1]),
-        solved=torch.full((4,), 1e-20, dtype=torch.float64),
+        solved=torch.full((2,), 1e-20, dtype=torch.float64),
         iterations=50,
+        at_once=2,
         chunk=10,
     )
-    assert torch.equal(found.points[:2], start[:2])
-    assert float(found.objectives[2:].min()) < 1e-20
+    assert torch.equal(found.points[0], start[0])
+    assert float(found.objectives[1].min()) < 1e-20
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_restarts_take_their_turn_until_one_solves_the_question(at_once: int) -> None:
+    """x = 0.8 solves; starts left of 0.3 slide to the bound at 0, where the residual cannot vanish."""
+
+    def system(points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        return points**2 - 0.6 * points - 0.16, (2 * points - 0.6).unsqueeze(-1)
+
+    start = torch.tensor([[[0.1], [0.2], [0.15], [0.6], [0.7]]], dtype=torch.float64)
+    solved = torch.full((1,), 1e-24, dtype=torch.float64)
+    found = minimize(system, start, solved=solved, iterations=40, at_once=at_once, chunk=4)
+    best = int(found.objectives.argmin())
+    assert best in (3, 4)
+    assert float(found.points[0, best]) == pytest.approx(0.8, abs=1e-9)
+    if at_once == 1:
+        assert float(found.points[0, 4]) == 0.7
+    never = minimize(system, start, solved=-solved, iterations=40, at_once=at_once, chunk=4)
+    assert never.points[0, :3, 0].tolist() == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
+    assert never.points[0, 3:, 0].tolist() == pytest.approx([0.8, 0.8], abs=1e-9)
 
 
 def test_no_iteration_raises_an_objective() -> None:
@@ -120,7 +144,7 @@ def test_no_iteration_raises_an_objective() -> None:
     heights = random(10, 12)
     start = torch.rand(10, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     objectives = [solve(curves(times, heights), start, iterations=count).objectives for count in range(1, 12)]
-    assert all(bool((later <= earlier).all()) for earlier, later in zip(objectives, objectives[1:], strict=False))
+    assert all(bool((later <= earlier).all()) for earlier, later in itertools.pairwise(objectives))
 
 
 def test_rank_counts_independent_columns() -> None:
