@@ -11,9 +11,6 @@ from qfl_sec.attacks.least_squares import minimize
 from qfl_sec.attacks.starting_points import first_points
 from qfl_sec.contracts import Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
 
-_AT_ONCE = 6
-"""Restarts of a target that run at once where one of them may solve it: most often the first few do."""
-
 _EXACT_TOLERANCE = 1e-6
 _NOISY_TOLERANCE = 1e-3
 """Share of the objective by which a step must lower it; under noise smaller steps mean nothing."""
@@ -92,7 +89,6 @@ class GradientInversion(Attack):
             start.flatten(2),
             solved=problem.solved,
             iterations=self.iterations,
-            at_once=self.restarts if problem.noisy else _AT_ONCE,
             chunk=problem.chunk,
             tolerance=_NOISY_TOLERANCE if problem.noisy else _EXACT_TOLERANCE,
         )

@@ -43,7 +43,6 @@ class _State:
     objectives: Tensor
     damping: Tensor
     growth: Tensor
-    steps: Tensor
     done: Tensor
 
 
@@ -53,23 +52,20 @@ def minimize(
     *,
     solved: Tensor,
     iterations: int,
-    at_once: int,
     chunk: int,
     tolerance: float = 1e-6,
 ) -> Solution:
     """Minimize the sum of squared residuals of each problem over the unit cube.
 
     Steps are damped Gauss-Newton steps in the free variables, projected onto the cube; a variable at a bound whose
-    descent points outwards is held there. The problems of a group are restarts of the same question. A few of them run
-    at once; one that ends makes room for the next, and as soon as one is solved none can do better, so that the whole
-    group stops. Restarts that are never begun keep their starting point and its objective.
+    descent points outwards is held there. The problems of a group are restarts of the same question: as soon as one is
+    solved, none can do better, and the whole group stops.
 
     Args:
         system: The residuals and their Jacobian; it numbers problems group after group.
         start: (groups, restarts, unknowns), in the unit cube.
         solved: (groups,), the objective at which nothing is left to gain; negative for never.
         iterations: How many steps each restart tries at most.
-        at_once: How many restarts of a group run at once.
         chunk: How many problems `system` is handed at a time.
         tolerance: End a restart when an accepted step lowers its objective by less than this share of it.
 
@@ -80,15 +76,15 @@ def minimize(
     every = torch.arange(shape.numel(), device=start.device)
     state = _begin(system, start.flatten(0, 1), every, chunk)
     evaluations = len(every)
-    while True:
-        which = every[_running(state, solved, shape, at_once)]
+    for _ in range(iterations):
+        solved_groups = (state.objectives.reshape(shape) <= solved.unsqueeze(1)).any(1, keepdim=True)
+        which = every[~(state.done.reshape(shape) | solved_groups).flatten()]
         if len(which) == 0:
             break
         _advance(system, state, which, chunk, tolerance)
-        state.done |= state.steps >= iterations
         evaluations += len(which)
     return Solution(
-        points=state.points.unflatten(0, shape), objectives=state.objectives.reshape(shape), evaluations=evaluations
+        points=state.points.reshape(start.shape), objectives=state.objectives.reshape(shape), evaluations=evaluations
     )
 
 
@@ -108,16 +104,8 @@ def _begin(system: System, start: Tensor, every: Tensor, chunk: int) -> _State:
         objectives=residuals.square().sum(-1),
         damping=INITIAL_DAMPING * jacobians.square().sum(-2).amax(-1).clamp(min=torch.finfo(start.dtype).tiny),
         growth=torch.full_like(start[:, 0], 2.0),
-        steps=torch.zeros_like(every),
         done=torch.zeros_like(every, dtype=torch.bool),
     )
-
-
-def _running(state: _State, solved: Tensor, shape: torch.Size, at_once: int) -> Tensor:
-    """Return which problems take the next step, (problems,): the first few of each group that have not ended."""
-    open_groups = (state.objectives.reshape(shape) > solved.unsqueeze(1)).all(1, keepdim=True)
-    waiting = ~state.done.reshape(shape) & open_groups
-    return (waiting & (waiting.cumsum(1) <= at_once)).flatten()
 
 
 def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance: float) -> None:
@@ -148,7 +136,6 @@ def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance
     flat = accepted & (before - after <= tolerance * before) & (ratio > 0.25)
     stuck = ~accepted & (damping > MAX_DAMPING * jacobians.square().sum((-2, -1)))
     state.done[which] = still | flat | stuck
-    state.steps[which] += 1
 
 
 def _damped_step(jacobians: Tensor, residuals: Tensor, damping: Tensor) -> Tensor:

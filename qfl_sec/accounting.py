@@ -122,7 +122,7 @@ def epsilon_pld(releases: Releases, delta: float, *, grid: float = FINEST_GRID) 
         7.047
     """
     _check_delta(delta)
-    return float(_composed(releases, grid).get_epsilon_for_delta(delta))
+    return _epsilon_at(_composed(releases, grid), delta)
 
 
 def epsilon_rdp(releases: Releases, delta: float) -> float:
@@ -160,7 +160,7 @@ def privacy_curve(releases: Releases, *, grid: float | None = None, points: int 
         points: Number of pairs, at least 2.
     """
     loss = _composed(releases, grid_for(releases) if grid is None else grid)
-    last = loss.get_epsilon_for_delta(CURVE_DELTA / 2)
+    last = _epsilon_at(loss, CURVE_DELTA / 2)
     epsilons = np.linspace(0.0, max(last, 1e-6), points)
     deltas = np.minimum.accumulate(np.clip(loss.get_delta_for_epsilon(epsilons), 0.0, 1.0))
     return tuple(zip(epsilons.tolist(), deltas.tolist(), strict=True))
@@ -196,6 +196,12 @@ def calibrate_noise_multiplier(epsilon: float, delta: float, schedule: Iterable[
         if _budget(one, noise, delta) > epsilon:
             noise = _calibrate_one(one, epsilon, delta)
     return noise
+
+
+def _epsilon_at(loss: pld.PrivacyLossDistribution, delta: float) -> float:
+    """Return epsilon at this delta; the library divides by vanishing masses on its way, harmlessly."""
+    with np.errstate(over="ignore"):
+        return float(loss.get_epsilon_for_delta(delta))
 
 
 def _check_delta(delta: float) -> None:

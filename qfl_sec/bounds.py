@@ -28,8 +28,13 @@ def ceilings_of(evidence: Evidence, measurements: Sequence[Measurement]) -> list
     The weakest guarantee over clients and seeds counts. Nothing is proven where a training claims nothing.
     """
     found: dict[tuple[str, str, Question, str], Ceiling] = {}
+    guessing: dict[tuple[str, str], float] = {}
     for one in measurements:
-        at = _read_at(one)
+        if one.reconstruction is not None:
+            place = (one.variant, one.setting)
+            guessing[place] = max(guessing.get(place, 0.0), one.reconstruction.guess_probability_high)
+    for one in measurements:
+        at = _read_at(one, guessing.get((one.variant, one.setting)))
         claims = [
             [claim for claim in trained.metadata.guarantees if claim.adversary == one.adversary]
             for trained in evidence.trainings(one.variant, one.setting)
@@ -37,9 +42,9 @@ def ceilings_of(evidence: Evidence, measurements: Sequence[Measurement]) -> list
         if at is None or not claims or not all(claims):
             continue
         rate = max(bound(claim, one.question, at) for claimed in claims for claim in claimed)
-        place = (one.variant, one.setting, one.question, one.adversary)
-        if place not in found or rate > found[place].rate:
-            found[place] = Ceiling(
+        where = (one.variant, one.setting, one.question, one.adversary)
+        if where not in found or rate > found[where].rate:
+            found[where] = Ceiling(
                 variant=one.variant,
                 setting=one.setting,
                 question=one.question,
@@ -63,13 +68,17 @@ def bound(claim: Guarantee, question: Question, at: float) -> float:
     return reconstruction_ceiling(claim.in_batch_curve, at)
 
 
-def _read_at(one: Measurement) -> float | None:
-    """Return where a measurement's ceiling is read; None where that is unknown."""
+def _read_at(one: Measurement, guessing: float | None) -> float | None:
+    """Return where a measurement's ceiling is read; None where that is unknown.
+
+    A question that was not tested counts as asked the usual way: at the nominal false positive rate, or with as many
+    guesses as an attack on the same setting made.
+    """
     if one.membership is not None:
         return one.membership.false_positive_rate_high
     if one.reconstruction is not None:
         return one.reconstruction.guess_probability_high
-    return STRICT if one.question == "membership" else None
+    return STRICT if one.question == "membership" else guessing
 
 
 def drawn_curves(

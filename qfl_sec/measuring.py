@@ -74,7 +74,7 @@ def _unmeasured(
         adversary=adversary,
         question=question,
         attack=None if attack is None else attack.name,
-        attack_description="" if attack is None else description(type(attack)),
+        attack_description="" if attack is None else _described(attack),
         status=status,  # type: ignore[arg-type]
         reason=reason,
         trainings=0,
@@ -86,6 +86,12 @@ def _unmeasured(
         failed=failed,
         scores_sha256=(),
     )
+
+
+def _described(attack: Attack) -> str:
+    """Return what an attack does, and what it is told beside its view."""
+    told = "told the labels of each batch" if attack.knows_labels else "not told any label of a batch"
+    return f"{description(type(attack))}; {told}"
 
 
 def _measured(evidence: Evidence, variant: str, setting: str, adversary: Adversary, attack: Attack) -> Measurement:
@@ -134,7 +140,7 @@ def _score(
         adversary=adversary,
         question=attack.question,
         attack=attack.name,
-        attack_description=description(type(attack)),
+        attack_description=_described(attack),
         status="measured",
         reason=None,
         trainings=len(scored),

@@ -183,10 +183,8 @@ def _evidence(given: VerdictInputs) -> tuple[EvidenceWord, str]:
         return "inconclusive", "there is no control to compare with"
     if high <= given.tolerance:
         return "no leak seen", f"not above its control, upper limit {_percent(high)} within the tolerance"
-    return (
-        "inconclusive",
-        f"not above its control, upper limit {_percent(high)}{_trials_needed(given.success, control, given.tolerance)}",
-    )
+    needed_trials = _trials_needed(given.success, control, given.tolerance)
+    return "inconclusive", f"not above its control, upper limit {_percent(high)}; {needed_trials}"
 
 
 def _non_members_needed(given: VerdictInputs) -> int | None:

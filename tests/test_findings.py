@@ -1,5 +1,6 @@
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import pytest
@@ -31,7 +32,7 @@ def broken_instrument(results: Results) -> Results:
     return sample.judged(replace(results, instruments=(replace(first, passed=False), *rest)))
 
 
-VERSIONS = {
+VERSIONS: dict[str, Callable[[], Results]] = {
     "sample": sample.sample_results,
     "undefended": undefended,
     "without_dp": lambda: sample.without_dp(sample.sample_results()),

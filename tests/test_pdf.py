@@ -13,7 +13,6 @@ from typing import Any
 import pypdf
 import pytest
 import sample_results as sample
-from pypdf.generic import DictionaryObject
 
 from qfl_sec.checking import InputError
 from qfl_sec.provenance import Environment, write_environment, write_timings
@@ -127,14 +126,14 @@ def test_only_the_named_fonts_are_used_and_embedded(reader: pypdf.PdfReader) -> 
     assert {"SourceSansPro-Regular", "LibertinusSerif-Regular", "DejaVuSansMono"} <= found
 
 
-def _elements(node: Any) -> Iterator[DictionaryObject]:
+def _elements(node: Any) -> Iterator[Any]:
     node = node.get_object() if hasattr(node, "get_object") else node
     if isinstance(node, list):
         for child in node:
             yield from _elements(child)
     elif isinstance(node, dict):
         if "/S" in node:
-            yield node  # type: ignore[misc]
+            yield node
         if "/K" in node:
             yield from _elements(node["/K"])
 
