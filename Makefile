@@ -19,6 +19,7 @@ audit: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -q --doctest-modules --pyargs qfl_sec
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

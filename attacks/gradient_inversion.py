@@ -15,8 +15,10 @@ _EXACT_TOLERANCE = 1e-6
 _NOISY_TOLERANCE = 1e-3
 """Share of the objective by which a step must lower it; under noise smaller steps mean nothing."""
 
-_COST = 6
-"""A record's gradient and its directional derivatives, in circuit evaluations."""
+_SHARE_MADE = 4
+"""One in this many of the allowed steps is made, on average: restarts end early."""
+
+_TYPICAL_FEATURES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +45,9 @@ class GradientInversion(Attack):
     requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
 
     targets: int = 8
-    restarts: int = 16
+    restarts: int = 40
     iterations: int = 60
-    labels: Literal["known", "searched"] = "known"
+    labels: Literal["known", "searched"] = "searched"
     margin: float = 0.5
 
     def __post_init__(self) -> None:
@@ -61,9 +63,14 @@ class GradientInversion(Attack):
         return self.labels == "known"
 
     def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
-        """Return roughly how many circuit evaluations one run takes, if every restart makes every step."""
-        records = max(setup.local_steps) * setup.batch_size
-        return self.targets * self.restarts * self.iterations * records * _COST
+        """Return roughly how many circuit evaluations one run takes, for records of about four features.
+
+        A gradient costs about three evaluations, a directional derivative of it twice that.
+        """
+        steps = max(setup.local_steps)
+        directions = _TYPICAL_FEATURES + (setup.n_parameters if steps > 1 else 0)
+        problems = self.targets * self.restarts * max(1, self.iterations // _SHARE_MADE)
+        return problems * steps * setup.batch_size * (3 + 6 * directions)
 
     def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Reconstructions:
         """Attack some updates of one training; see `Attack.run`.

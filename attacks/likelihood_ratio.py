@@ -31,8 +31,8 @@ def mixed_with_absence(log_ratios: Tensor, probability: float) -> Tensor:
     """Return ln(1 - p + p exp(ratio)): a member was in the batch only with this probability.
 
     Example:
-        >>> mixed_with_absence(torch.tensor([0.0]), 0.3)
-        tensor([0.])
+        >>> [round(value, 6) for value in mixed_with_absence(torch.tensor([-1e9, 0.0]).double(), 0.5).tolist()]
+        [-0.693147, 0.0]
     """
     chance = torch.as_tensor(probability, dtype=log_ratios.dtype, device=log_ratios.device)
     return torch.logaddexp((1 - chance).log().expand_as(log_ratios), chance.log() + log_ratios)

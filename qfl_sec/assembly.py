@@ -206,9 +206,7 @@ def _premises(evidence: Evidence, variant: Variant, experiment: Experiment) -> I
         checks: dict[str, list[Premise]] = {}
         for trained in evidence.trainings(variant.id, setting):
             for check in trained.metadata.premises:
-                checks.setdefault(check.premise, []).append(
-                    Premise(variant=variant.id, setting=setting, **vars(check))
-                )
+                checks.setdefault(check.premise, []).append(Premise(variant=variant.id, setting=setting, **vars(check)))
         for found in checks.values():
             yield next((check for check in found if check.passed is False), found[0])
 

@@ -22,10 +22,6 @@ class Batches:
     records: NDArray[np.int64]
     active: NDArray[np.bool_]
 
-    def used(self) -> NDArray[np.int64]:
-        """Return each client's records in the order of their use, (clients, steps x batch), padding kept as -1."""
-        return self.records.reshape(len(self.records), -1)
-
 
 def steps_per_round(size: float, batch_size: int, local_steps: int | None, local_epochs: int | None) -> int:
     """Return how many optimizer steps a client with `size` records makes in a round, at least one."""

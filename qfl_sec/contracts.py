@@ -128,9 +128,7 @@ class Setup:
     def __post_init__(self) -> None:
         clients = len(self.expected_sizes)
         if not self.schedule or not self.schedule[0] or len({len(chosen) for chosen in self.schedule}) > 1:
-            raise ValueError(
-                "Expected a schedule of at least one round, each with the same number of clients."
-            )
+            raise ValueError("Expected a schedule of at least one round, each with the same number of clients.")
         if any(not 0 <= client < clients for chosen in self.schedule for client in chosen):
             raise ValueError(f"Expected every client of the schedule in 0..{clients - 1}.")
         if len(self.local_steps) != clients or min(self.local_steps) < 1 or min(self.expected_sizes) <= 0:
@@ -327,8 +325,8 @@ class Knowledge:
         architecture: The model that is trained.
         reference: The public reference split.
         defense: The defense in place, prepared; None when the attacker is kept ignorant of it.
-        batch_labels: (rounds, clients a round, records a round), labels used by each selected client in the order of
-            their use, -1 where there is none; None unless the attack declares that it is told.
+        batch_labels: (rounds, clients a round, steps x slots), labels used by each selected client, step by step, -1
+            in an empty slot; None unless the attack declares that it is told.
         candidates: The records of the membership game; None for attacks that ask something else.
     """
 

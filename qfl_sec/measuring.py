@@ -1,4 +1,4 @@
-"""One attack by one adversary on one setting, pooled over its trainings: a measurement, or the reason why there is none."""
+"""One attack by one adversary on one setting, pooled over its trainings: a measurement, or the reason for none."""
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from qfl_sec.plugins import description
 from qfl_sec.randomness import Streams
 from qfl_sec.results import FailedCell, Measurement
 from qfl_sec.scoring import MembershipTrial, ReconstructionTrial, score_membership, score_reconstruction
-from qfl_sec.store import CellRow
 from qfl_sec.views import view_type
 
 QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction")
@@ -89,7 +88,9 @@ def _unmeasured(
 
 
 def _described(attack: Attack) -> str:
-    """Return what an attack does, and what it is told beside its view."""
+    """Return what an attack does, and whether one that rebuilds records is told their labels."""
+    if attack.question != "reconstruction":
+        return description(type(attack))
     told = "told the labels of each batch" if attack.knows_labels else "not told any label of a batch"
     return f"{description(type(attack))}; {told}"
 
@@ -164,4 +165,6 @@ def _reconstruction_trial(cell: ScoredCell) -> ReconstructionTrial:
     if not isinstance(cell.scores, Reconstructions):
         raise ValueError(f"Expected rebuilt records, the store holds {type(cell.scores).__name__}.")
     trained = cell.trained
-    return ReconstructionTrial(scores=cell.scores, metadata=trained.metadata, truth=trained.truth, population=trained.population)
+    return ReconstructionTrial(
+        scores=cell.scores, metadata=trained.metadata, truth=trained.truth, population=trained.population
+    )

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from qfl_sec.batches import Batches, draw_batches
 from qfl_sec.contracts import Architecture, Candidates, Defense, MechanismEvidence, Setup
@@ -67,7 +68,7 @@ class RoundLoop:
         self.global_weights.append(weights)
         self.updates.append(updates)
         self.aggregates.append(aggregate)
-        self.used.append(torch.from_numpy(batches.used()))
+        self.used.append(torch.from_numpy(batches.records))
         return weights + aggregate
 
     def _local_steps(self, weights: Tensor, batches: Batches) -> Tensor:
@@ -117,9 +118,13 @@ class RoundLoop:
         )
 
     def batch_records(self) -> Tensor:
-        """Return the records behind each update, (rounds, clients a round, records), padded with -1."""
-        width = max(used.shape[-1] for used in self.used)
-        return torch.stack([torch.nn.functional.pad(used, (0, width - used.shape[-1]), value=-1) for used in self.used])
+        """Return the records behind each update, (rounds, clients a round, steps x slots), empty slots -1.
+
+        Steps and slots are padded to the same numbers in every round, so that a slot tells its step.
+        """
+        steps, slots = max(self.setup.local_steps), max(used.shape[2] for used in self.used)
+        padded = [pad(used, (0, slots - used.shape[2], 0, steps - used.shape[1]), value=-1) for used in self.used]
+        return torch.stack(padded).flatten(2)
 
     def batch_labels(self) -> Tensor:
         """Return the labels behind each update, in the same order."""

@@ -140,7 +140,9 @@ def score_reconstruction(
     controls = [_against(target.unrelated, target) for target in targets if target.unrelated is not None]
     with_control = [target for target in targets if target.unrelated is not None]
     guesses = [_against(target.fixed_guesses, target) for target in targets]
-    oracle = [max((_against(one, target) for one in target.restarts), key=lambda one: one.hits.sum()) for target in targets]
+    oracle = [
+        max((_against(one, target) for one in target.restarts), key=lambda one: one.hits.sum()) for target in targets
+    ]
     own = reconstruction.pooled(answers)
     control_mse = reconstruction.pooled(controls).mse() if controls else None
     unknowns = np.concatenate([trial.scores.unknowns.numpy() for trial in trials])
@@ -226,7 +228,9 @@ def _against(guesses: Floats, target: _Target) -> RecordScores:
 def _random_guess(target: _Target, rng: np.random.Generator) -> RecordScores:
     """Score one random reference record of the class for each record of a target."""
     reference = target.population.splits.reference
-    guesses = reconstruction.random_guesses(target.labels, reference.features.numpy(), reference.labels.numpy(), rng=rng)
+    guesses = reconstruction.random_guesses(
+        target.labels, reference.features.numpy(), reference.labels.numpy(), rng=rng
+    )
     return _against(guesses, target)
 
 

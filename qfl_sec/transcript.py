@@ -63,8 +63,8 @@ class Truth:
     Attributes:
         members: (candidates,), true for members.
         clients: (candidates,), the client each was dealt to.
-        batch_records: (rounds, clients a round, records a round), the candidates that each selected client used, in
-            the order of their use; -1 where there is none.
+        batch_records: (rounds, clients a round, steps x slots), the candidates that each selected client used, step by
+            step; -1 in a slot that stayed empty.
         test_hits: (test records,), true where the final model is right.
         majority_hits: (test records,), true where the reference split's largest class is right.
     """
@@ -86,8 +86,8 @@ class Transcript:
         selected: (rounds, clients a round)
         updates: (rounds, clients a round, parameters), as transmitted.
         aggregates: (rounds, parameters), the averaged update of each round.
-        batch_labels: (rounds, clients a round, records a round), the labels behind each update in the order of their
-            use, -1 where there is none; handed only to an attack that declares that it is told.
+        batch_labels: (rounds, clients a round, steps x slots), the labels behind each update, step by step, -1 in an
+            empty slot; handed only to an attack that declares that it is told.
         state: The final weights by parameter name.
         truth: None once loaded: it is read by `load_truth`, by nobody but the harness.
     """

@@ -80,9 +80,7 @@ def test_ceilings_rise_with_the_budget_and_lie_above_the_measurements(experiment
     for question in ("membership", "reconstruction"):
         rates = [one.rate for one in results.ceilings if (one.question, one.adversary) == (question, "recipient")]
         assert rates == sorted(rates)
-    success = {
-        (one.setting, one.question): one.success for one in results.measurements if one.adversary == "server"
-    }
+    success = {(one.setting, one.question): one.success for one in results.measurements if one.adversary == "server"}
     for ceiling in results.ceilings:
         rate = success.get((ceiling.setting, ceiling.question))
         if ceiling.adversary == "server" and rate is not None:

@@ -41,7 +41,7 @@ def test_poisson_batches_have_the_stated_rate() -> None:
     counts = np.zeros(30)
     sizes = []
     for round_ in range(rounds):
-        used = draw_batches(plan, OWNED, round_, Streams(1)).used()[0]
+        used = draw_batches(plan, OWNED, round_, Streams(1)).records[0]
         counts[used[used >= 0]] += 1
         sizes.append((used >= 0).sum())
     rate = plan.sample_rate(0)

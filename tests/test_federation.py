@@ -30,7 +30,7 @@ def client_by_client(config: TrainingConfig, transcript: Transcript) -> Tensor:
     for round_, chosen in enumerate(transcript.metadata.setup.schedule):
         updates = []
         for slot, _client in enumerate(chosen):
-            used = transcript.truth.batch_records[round_, slot].reshape(-1, config.federation.batch_size)
+            used = transcript.truth.batch_records[round_, slot].reshape(max(transcript.metadata.setup.local_steps), -1)
             local = torch.nn.Parameter(weights.clone())
             optimizer = torch.optim.SGD([local], lr=config.federation.learning_rate)
             for batch in used:

@@ -58,9 +58,7 @@ ATTACKS = [
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=repr)
 @pytest.mark.parametrize("truth", ["hidden", "replaced"])
-def test_raw_scores_do_not_depend_on_the_truth(
-    trained: tuple[TrainingTask, Path], attack: Attack, truth: str
-) -> None:
+def test_raw_scores_do_not_depend_on_the_truth(trained: tuple[TrainingTask, Path], attack: Attack, truth: str) -> None:
     task, folder = trained
     cell = cell_task(task, "server", attack)
     before = run_cell(cell, folder)

@@ -110,7 +110,7 @@ def test_all_names_what_is_public(name: str) -> None:
     module = importlib.import_module(name)
     declared = getattr(module, "__all__", None)
     if declared is None:
-        assert "." in name and name.count(".") == 1 or "cli" in name or name.count(".") == 2
+        assert ("." in name and name.count(".") == 1) or "cli" in name or name.count(".") == 2
         return
     assert list(declared) == sorted(declared, key=str.casefold) or list(declared) == sorted(declared)
     missing = [public for public in declared if not hasattr(module, public)]

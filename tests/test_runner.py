@@ -416,7 +416,9 @@ def test_a_reason_names_no_place_and_no_address() -> None:
 
 
 SCRIPT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background would hand down that it is ignored
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 from test_runner import LocalExecutor, execute, make_plan
