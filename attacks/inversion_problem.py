@@ -196,12 +196,18 @@ def _trimmed(labels: Tensor) -> Tensor:
 
 
 def _assumed_mask(setup: Setup, clients: list[int]) -> Tensor:
-    """Return the slots that an attacker assumes filled who is not told: (targets, steps, slots)."""
+    """Return the slots that an attacker assumes filled who is not told: (targets, steps, slots).
+
+    Steps that fit into one pass over the expected number of records are such a pass, whose last batch may be smaller.
+    """
     steps = max(setup.local_steps[client] for client in clients)
     mask = torch.zeros(len(clients), steps, setup.batch_size, dtype=torch.bool)
     for row, client in enumerate(clients):
-        size = min(setup.batch_size, max(1, round(setup.expected_sizes[client])))
-        mask[row, : setup.local_steps[client], :size] = True
+        size, made = max(1, round(setup.expected_sizes[client])), setup.local_steps[client]
+        mask[row, :made, : min(setup.batch_size, size)] = True
+        left = size - (made - 1) * setup.batch_size
+        if setup.sampling == "fixed" and 0 < left < setup.batch_size:
+            mask[row, made - 1, left:] = False
     return mask
 
 

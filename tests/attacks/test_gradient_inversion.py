@@ -11,14 +11,15 @@ from torch import Tensor
 
 from qfl_sec.attacks.client_update import ClientUpdate
 from qfl_sec.attacks.gradient_inversion import GradientInversion
-from qfl_sec.contracts import NotApplicableError, Reconstructions, UpdatesView, visible
+from qfl_sec.attacks.inversion_problem import _assumed_mask
+from qfl_sec.contracts import NotApplicableError, Reconstructions, Setup, UpdatesView, visible
 
 WIDTH = 2.0  # of the features' range
 
 
 def attack(played, *, seed: int = 0, **fields: object) -> Reconstructions:
     generator = torch.Generator().manual_seed(seed)
-    return GradientInversion(**fields).run(played.view, played.knowledge, generator=generator)  # type: ignore[arg-type]
+    return GradientInversion(**({"labels": "known"} | fields)).run(played.view, played.knowledge, generator=generator)  # type: ignore[arg-type]
 
 
 def errors(played, found: Reconstructions) -> Tensor:
@@ -263,3 +264,21 @@ def test_it_declares_what_it_needs(federation: Callable) -> None:
     setup = federation(batch_size=1, rounds=1).view.setup
     one, two = (GradientInversion(restarts=r).circuit_evaluations(setup, candidates=9, reference=9) for r in (1, 2))
     assert 0 < one < two
+
+
+@pytest.mark.parametrize(
+    ("expected", "steps", "sizes"), [(35.6, 2, [32, 4]), (30.0, 1, [30]), (30.0, 2, [30, 30]), (64.0, 2, [32, 32])]
+)
+def test_one_pass_ends_with_the_records_that_are_left(expected: float, steps: int, sizes: list[int]) -> None:
+    setup = Setup(
+        schedule=((0,),),
+        expected_sizes=(expected,),
+        local_steps=(steps,),
+        batch_size=32,
+        sampling="fixed",
+        optimizer="sgd",
+        learning_rate=1.0,
+        average="plain",
+        n_parameters=24,
+    )
+    assert _assumed_mask(setup, [0]).sum(-1).tolist() == [sizes]
