@@ -112,6 +112,9 @@ def _found(selection: Selection, pair: Pair) -> str:
 
 def _because(selection: Selection, measured: Measurement) -> str:
     """Name the reason that the figures themselves give; nothing where they give none."""
+    success, control = measured.success, measured.control
+    if success is not None and control is not None and success.low <= control.high:
+        return ", which does not stand out from its signal-free control"
     found = measured.reconstruction
     if found is not None and found.rank >= found.unknowns and 2 * found.not_identifiable < found.targets:
         return f", because one update fixes them (rank {w.group(found.rank)} for {w.group(found.unknowns)} unknowns)"

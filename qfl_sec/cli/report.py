@@ -41,8 +41,11 @@ def report(
 
 def _read_results(folder: Path) -> bytes:
     from qfl_sec.checking import InputError
+    from qfl_sec.results import loads
 
     path = folder / "results.json"
     if not path.is_file():
         raise InputError(f"{path}: no such file. Name the folder of a finished run, or run `qfl-sec audit` first.")
-    return path.read_bytes()
+    content = path.read_bytes()
+    loads(content, source=str(path))
+    return content
