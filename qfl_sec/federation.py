@@ -59,7 +59,7 @@ class FederationSpec:
 
     clients: int = 10
     clients_per_round: int = 5
-    rounds: int = 20
+    rounds: int = 40
     local_steps: int | None = None
     local_epochs: int | None = None
     batch_size: int = 4
