@@ -12,11 +12,13 @@ from qfl_sec import __version__
 from qfl_sec.bounds import ceilings_of, drawn_curves
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import ADVERSARIES, Adversary, Defense, Question
-from qfl_sec.evidence import Evidence
+from qfl_sec.evidence import Evidence, Trained
+from qfl_sec.executors import single_thread
 from qfl_sec.experiment import Experiment, as_table, dumps, setting_id
 from qfl_sec.grid import Plan
-from qfl_sec.instruments import check_instruments
+from qfl_sec.instruments import Planted, check_instruments
 from qfl_sec.measuring import QUESTIONS, accuracy, measure, resampler
+from qfl_sec.planting import can_plant, find_planted
 from qfl_sec.plugins import description
 from qfl_sec.results import (
     SCHEMA,
@@ -34,6 +36,7 @@ from qfl_sec.results import (
     Variant,
     Verdict,
 )
+from qfl_sec.scoring import HIT_TOLERANCE
 from qfl_sec.store import Store
 from qfl_sec.verdicts import VerdictInputs, judge
 
@@ -73,7 +76,8 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
     ceilings = ceilings_of(evidence, measurements)
     guarantees = [entry for variant, resolved in variants for entry in _guarantees(evidence, variant, resolved)]
     premises = [entry for variant, resolved in variants for entry in _premises(evidence, variant, resolved)]
-    instruments = check_instruments(evidence.all_trainings(), measurements, guarantees)
+    trained = evidence.all_trainings()
+    instruments = check_instruments(trained, measurements, guarantees, _plant(experiment, measurements, trained))
     return Results(
         schema=SCHEMA,
         sample=False,
@@ -97,6 +101,19 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         instruments=tuple(instruments),
         verdicts=tuple(_verdicts(experiment, measurements, ceilings, premises, instruments)),
     )
+
+
+def _plant(experiment: Experiment, measurements: list[Measurement], trained: list[Trained]) -> list[Planted]:
+    """Return what each attack with a result finds of leaks planted for it in the first federated training's model."""
+    configs = [one.task.config for one in trained if one.task.kind == "federated"]
+    used = {one.attack for one in measurements if one.status == "measured"}
+    found = []
+    with single_thread():
+        for attack in experiment.attacks:
+            if configs and attack.name in used and can_plant(attack):
+                hits, planted = find_planted(attack, configs[0], tolerance=HIT_TOLERANCE)
+                found.append(Planted(attack=attack.name, found=hits, planted=planted))
+    return found
 
 
 def _subject(experiment: Experiment, evidence: Evidence) -> Subject:

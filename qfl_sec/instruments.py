@@ -1,6 +1,8 @@
 """Did the instruments work? Checks of the workbench itself, made on this very run; one failure voids all verdicts."""
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from qfl_sec.evidence import Trained
 from qfl_sec.intervals import clopper_pearson
@@ -9,12 +11,27 @@ from qfl_sec.results import GuaranteeEntry, Instrument, Measurement
 GRADIENT_GAP = 1e-4
 """Largest tolerated gap between vectorised and looped per-record gradients, relative; single precision stays below."""
 
+PLANTED_SHARE = 0.9
+"""Share of planted leaks that an attack must find."""
+
 FALSE_ALARM = 0.01
 """Probability that sound controls fail their check, over all measurements together."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """What an attack found of the leaks that were planted for it."""
+
+    attack: str
+    found: int
+    planted: int
+
+
 def check_instruments(
-    trained: Sequence[Trained], measurements: Sequence[Measurement], guarantees: Sequence[GuaranteeEntry]
+    trained: Sequence[Trained],
+    measurements: Sequence[Measurement],
+    guarantees: Sequence[GuaranteeEntry],
+    planted: Sequence[Planted] = (),
 ) -> list[Instrument]:
     """Return every check that this run allows.
 
@@ -22,8 +39,9 @@ def check_instruments(
         trained: The finished trainings.
         measurements: All of them, with their controls.
         guarantees: All of them, each by two accountants.
+        planted: What each attack found of leaks planted for it.
     """
-    checks = [_gradients(trained)]
+    checks = [_gradients(trained), *(_planted(one) for one in planted if one.planted)]
     membership = [one for one in measurements if one.membership is not None]
     if membership:
         checks.append(_membership_control(membership))
@@ -45,6 +63,18 @@ def _gradients(trained: Sequence[Trained]) -> Instrument:
         result=f"largest gap {gap:.1e}, smallest norm {norm:.1e}, in {len(trained)} trainings",
         required=f"gap below {GRADIENT_GAP:.0e}, norm above 0",
         passed=gap < GRADIENT_GAP and norm > 0,
+    )
+
+
+def _planted(one: Planted) -> Instrument:
+    """An attack that misses leaks made for it proves nothing by finding none elsewhere."""
+    least = math.ceil(PLANTED_SHARE * one.planted)
+    return Instrument(
+        id=f"planted_leak_{one.attack}",
+        label=f"Leaks planted for {one.attack} are found",
+        result=f"{one.found} of {one.planted}",
+        required=f"at least {least} of {one.planted}",
+        passed=one.found >= least,
     )
 
 

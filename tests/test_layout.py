@@ -22,7 +22,7 @@ LAYERS = {
         3: "batches federation optimizers population rounds transcript views",
         4: "attacks defenses protocols",
         5: "assembly bounds estimate evidence executors experiment experiment_file grid harness instruments measuring "
-        "provenance reports results run_folder runner scoring settings store tables tasks workbench",
+        "planting provenance reports results run_folder runner scoring settings store tables tasks workbench",
         6: "__init__ cli",
     }.items()
     for name in names.split()

@@ -1,0 +1,60 @@
+"""Planted leaks are found by a sharp attack and missed by a blunt one."""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+
+from qfl_sec.contracts import Attack, Knowledge, MembershipScores, Question, Scores, UpdatesView, View
+from qfl_sec.datasets import DataSpec
+from qfl_sec.federation import TrainingConfig
+from qfl_sec.instruments import Planted, _planted
+from qfl_sec.models import VariationalClassifier
+from qfl_sec.planting import can_plant, find_planted
+from qfl_sec.plugins import get
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blind(Attack):
+    """Scores at random."""
+
+    name: ClassVar[str] = "blind"
+    question: ClassVar[Question] = "membership"
+    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
+
+    def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Scores:
+        assert knowledge.candidates is not None
+        return MembershipScores(values=torch.rand(len(knowledge.candidates), generator=generator))
+
+
+SHARP = [get("attack", "update_membership")(), get("attack", "gradient_inversion")(restarts=10)]
+
+
+@pytest.mark.parametrize("attack", SHARP, ids=lambda attack: attack.name)
+def test_sharp_attacks_find_what_was_planted(small_training: TrainingConfig, attack: Attack) -> None:
+    assert can_plant(attack)
+    found, planted = find_planted(attack, small_training, tolerance=0.05)
+    assert planted == 20
+    assert found >= 18
+
+
+def test_a_blunt_attack_misses_it_and_fails_its_check(small_training: TrainingConfig) -> None:
+    blunt = get("attack", "gradient_inversion")(restarts=1, iterations=1)
+    found, planted = find_planted(blunt, small_training, tolerance=0.05)
+    assert found < 0.9 * planted
+    assert not _planted(Planted(attack=blunt.name, found=found, planted=planted)).passed
+    guesses, pairs = find_planted(Blind(), small_training, tolerance=0.05)
+    assert 3 <= guesses <= 17  # Binomial(20, 1/2), about one in a thousand outside
+    assert pairs == 20
+    assert not can_plant(Blind())
+
+
+def test_records_that_an_update_does_not_determine_do_not_count(small_training: TrainingConfig) -> None:
+    """One layer on six qubits: the first two readouts depend on fewer than six combinations of the features."""
+    config = replace(
+        small_training, data=DataSpec(features=6), model=VariationalClassifier(qubits=6, layers=1, entangler="linear")
+    )
+    attack = get("attack", "gradient_inversion")(restarts=4, iterations=20)
+    found, planted = find_planted(attack, config, tolerance=0.05)
+    assert found <= planted < 20
