@@ -66,7 +66,7 @@ def _success_table(selection: Selection, question: str, kept: tuple[Measurement,
     what = (
         "members found while outsiders are wrongly accused at the realised rate of the last column"
         if membership
-        else "records rebuilt from one update; rank of the system beside its unknowns, medians over targets"
+        else "records rebuilt from one update; rank of the system beside its unknowns, at the median update"
     )
     asked = [entry for entry in kept if entry.question == question]
     groups = _groups(selection, asked, _success_rows)
