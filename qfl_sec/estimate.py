@@ -26,6 +26,9 @@ START_SECONDS = 6.0
 
 PROBE_RECORDS = 256
 
+PROBE_AMPLITUDES = 1 << 16
+"""Most amplitudes of all records of a probe together: looking must not take the memory that it warns of."""
+
 GRADIENT_COST = 3
 """Circuit evaluations that a gradient by backpropagation is worth: one forward, about two back."""
 
@@ -91,18 +94,27 @@ def estimate(experiment: Experiment, *, out: Path | None = None, workers: int | 
         cells_reused=n_cells - len(cells),
         workers=workers,
         seconds=seconds,
-        memory_bytes=(busy + 1) * _peak_memory(),
+        memory_bytes=(busy + 1) * _peak_memory() + busy * max((rate.more_bytes for rate in rates.values()), default=0),
     )
 
 
 @dataclass(frozen=True)
 class _Rate:
-    """What a training's public metadata and the machine's speed come to."""
+    """What a training's public metadata and the machine's speed come to.
+
+    Attributes:
+        setup: The public metadata.
+        candidates: Records of the membership game.
+        reference: Records of the reference split.
+        seconds_per_evaluation: Measured.
+        more_bytes: What a round takes beyond the probe, whose memory this process has held itself.
+    """
 
     setup: Setup
     candidates: int
     reference: int
     seconds_per_evaluation: float
+    more_bytes: int
 
 
 def _missing(laid_out: Plan, out: Path | None) -> tuple[dict[str, TrainingTask], dict[str, CellTask]]:
@@ -153,14 +165,17 @@ def _measure(config: TrainingConfig) -> _Rate:
     sizes = np.bincount(owners[members], minlength=config.federation.clients).tolist()
     setup = make_setup(config.defense, config.federation, owners, sizes, config.seed, arch.n_parameters)
     reference = population.reference(config.federation.dtype)
-    rows = torch.arange(PROBE_RECORDS) % len(reference)
-    weights, fastest = flat_weights(module), math.inf
+    probed = max(1, min(PROBE_RECORDS, PROBE_AMPLITUDES >> getattr(config.model, "qubits", 0)))
+    rows = torch.arange(probed) % len(reference)
+    weights, fastest, before = flat_weights(module), math.inf, _peak_memory()
     with single_thread():
         for _ in range(3):
             start = time.perf_counter()
             per_example_gradients(arch, weights, reference.features[rows], reference.labels[rows])
             fastest = min(fastest, time.perf_counter() - start)
-    return _Rate(setup, len(owners), len(reference), fastest / (PROBE_RECORDS * GRADIENT_COST))
+    at_once = len(setup.schedule[0]) * min(setup.batch_size, max(sizes))
+    more = (_peak_memory() - before) * max(0, at_once - probed) // probed
+    return _Rate(setup, len(owners), len(reference), fastest / (probed * GRADIENT_COST), more)
 
 
 def _peak_memory() -> int:

@@ -6,6 +6,7 @@ so that the same task gives the same bytes everywhere.
 This module imports nothing heavy: a worker process limits its threads before the first numerical library loads.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -66,7 +67,9 @@ class InlineExecutor:
         with single_thread():
             try:
                 future.set_result(function(*args))
-            except Exception as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a plug-in's own kind included
                 future.set_exception(error)
         return future
 
@@ -220,8 +223,13 @@ def _interrupts_held() -> Iterator[None]:
 
 
 def _start_worker(plugin_files: tuple[Path, ...]) -> None:
-    """Prepare a worker process: deaf to Ctrl-C, one thread, gone with its parent, plug-ins loaded."""
+    """Prepare a worker process: deaf to Ctrl-C, one thread, gone with its parent, plug-ins loaded.
+
+    What plug-ins print goes to standard error: standard output belongs to the parent's answer.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(OSError):
+        os.dup2(2, 1)
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if plugin_files:

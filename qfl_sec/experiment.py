@@ -15,6 +15,7 @@ from typing import Any
 import tomli_w
 
 from qfl_sec import plugins
+from qfl_sec.batches import steps_per_round
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.datasets import DATASETS, DataSpec
@@ -41,6 +42,7 @@ from qfl_sec.tables import (
     listed,
     read_table,
 )
+from qfl_sec.transcript import MAX_FILE_BYTES
 
 __all__ = ["Experiment", "as_table", "dumps", "load", "parse", "setting_id"]
 
@@ -167,6 +169,24 @@ class Experiment:
                 f"Expected [federation] clients={self.federation.clients} <= {int(info.records * left)}, the records "
                 f"of {info.name} left to train on. Set fewer clients."
             )
+        size = self._transcript_bytes(int(info.records * left) // self.federation.clients + 1)
+        if size > MAX_FILE_BYTES:
+            raise ValueError(
+                f"Expected a transcript of at most {MAX_FILE_BYTES >> 30} GiB, not {size / 2**30:,.0f}, which rounds="
+                f"{self.federation.rounds} come to here. Set fewer rounds, clients_per_round, local steps or epochs."
+            )
+
+    def _transcript_bytes(self, records: int) -> int:
+        """Return roughly how large the tensors of one training are, with so many records at a client."""
+        spec, info = self.federation, DATASETS[self.data.name]
+        if isinstance(self.model, VariationalClassifier):
+            parameters = 3 * self.model.layers * self.model.qubits
+        else:
+            parameters = self.model.hidden * (self.data.features + info.classes)
+        steps = steps_per_round(records, spec.batch_size, spec.local_steps, spec.local_epochs)
+        slots = steps * min(spec.batch_size, records)
+        numbers = (spec.clients_per_round + 2) * parameters + spec.clients_per_round * (slots + 1)
+        return 8 * spec.rounds * numbers
 
 
 def setting_id(defense: Defense) -> str:
@@ -263,4 +283,7 @@ def _distinct(settings: Iterable[Defense]) -> list[Defense]:
 
 
 def _matches(table: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(key in table and table[key] == value for key, value in wanted.items())
+    return all(
+        key in table and table[key] == value and isinstance(table[key], bool) == isinstance(value, bool)
+        for key, value in wanted.items()
+    )

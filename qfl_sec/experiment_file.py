@@ -9,6 +9,12 @@ from qfl_sec.tables import SPECS, TABLES, as_mapping, check_key, check_known
 
 MAX_FILE_BYTES = 1_000_000
 
+MAX_SHOWN = 80
+"""How much of a change from the command line a message repeats."""
+
+MAX_DEPTH = 20
+"""How deep tables and lists may stand in each other: no key of an experiment needs half of that."""
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file.
@@ -28,12 +34,28 @@ def read_toml(path: Path) -> dict[str, Any]:
     if len(content) > MAX_FILE_BYTES:
         raise InputError(f"{path}: larger than {MAX_FILE_BYTES:,} bytes. An experiment file is a few lines of TOML.")
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        tables = tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise InputError(f"{path}: not valid TOML: {reason}. Correct it there.") from None
+    _check_depth(tables, str(path))
+    return tables
+
+
+def _check_depth(value: Any, place: str) -> None:
+    """Refuse what is nested too deeply to be meant, such as a key of a thousand dotted parts."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [
+            child
+            for one in level
+            if isinstance(one, dict | list)
+            for child in (one.values() if isinstance(one, dict) else one)
+        ]
+    if level:
+        raise InputError(f"{place}: nested more than {MAX_DEPTH} levels deep. Remove dots, brackets or braces.")
 
 
 def override(tables: dict[str, Any], change: str) -> None:
@@ -42,7 +64,7 @@ def override(tables: dict[str, Any], change: str) -> None:
     Raises:
         InputError: If there is no such table or key, or the value is neither a TOML value nor a word.
     """
-    place = f"--set {change}"
+    place = f"--set {change if len(change) <= MAX_SHOWN else change[:MAX_SHOWN] + '...'}"
     key, equals, text = change.partition("=")
     path = [part.strip(" \"'") for part in key.split(".")]
     if not equals or not all(path):
@@ -66,8 +88,12 @@ def _toml_value(text: str, place: str) -> Any:
         parsed = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):
         if not text or text[0] in "[{\"'" or "\n" in text:
-            raise InputError(f"{place}: {text!r} is no TOML value. Expected one such as 5, [0, 1] or a word.") from None
+            shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "..."
+            raise InputError(
+                f"{place}: {shown!r} is no TOML value. Expected one such as 5, [0, 1] or a word."
+            ) from None
         return text
     if set(parsed) != {"value"}:
         raise InputError(f"{place}: Expected one value, without line breaks.")
+    _check_depth(parsed["value"], place)
     return parsed["value"]

@@ -254,7 +254,9 @@ def _run(load: Callable[[], Any], *, place: str, remedy: str, file: Path | None 
         return load()
     except PluginError as error:
         raise PluginError(f"{place}: {error}") from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         line = _line_in(error, file) if file else None
         at = f" in line {line}" if line else ""
         cause = str(error).splitlines()[0] if str(error) else "no message"

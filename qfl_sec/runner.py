@@ -5,6 +5,7 @@ that is interrupted, killed or out of disk space therefore loses only what was b
 from there.
 """
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Callable
@@ -84,9 +85,23 @@ class Summary:
 
 
 def _run_training(task: TrainingTask, folder: Path) -> None:
+    """Train; a transcript that could not be read back never appears, or every later run would stumble over it."""
     from qfl_sec import harness  # brings every library along, which this module's other users need not wait for
 
-    harness.run_training(task, folder)
+    staged = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    try:
+        harness.run_training(task, staged)
+        try:
+            Transcript.load(staged)
+        except InputError as error:
+            cause = str(error).removeprefix(f"{staged}/").partition(": ")[2]  # without the file, which is gone
+            cause = cause.removesuffix("train again.").removesuffix("Train again.").rstrip(" :.")
+            remedy = "Set a lower [federation] learning_rate, or mend the defense if it is your own"
+            raise InputError(f"What it left cannot be used: {cause}. {remedy}.") from None
+        if not folder.exists():
+            staged.rename(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def _run_cell(task: CellTask, folder: Path) -> bytes:
@@ -261,16 +276,17 @@ class _Run:
 
     def _settle(self, job: _Job, future: "Future[Outcome]") -> None:
         """Deal with a task that has ended."""
-        try:
+        error = future.exception()
+        if isinstance(error, WorkerStartError):
+            raise error
+        if isinstance(error, BrokenExecutor) and job.tries < TRIES:
+            (self.trainings if isinstance(job.task, TrainingTask) else self.cells).appendleft(job)
+            return
+        if error is None:
             outcome = future.result()
-        except BrokenExecutor:
-            if job.tries < TRIES:
-                (self.trainings if isinstance(job.task, TrainingTask) else self.cells).appendleft(job)
-                return
+        elif isinstance(error, BrokenExecutor):
             outcome = failure(f"Its process died {TRIES} times: killed by the system, perhaps for lack of memory.")
-        except WorkerStartError:
-            raise
-        except Exception as error:  # the task could not be sent: a class, say, that no worker can import
+        else:  # the task could not be sent, or a plug-in raised what is no Exception: that task's failure all the same
             outcome = failure(one_line(error, self.transcripts / "none"))
         if outcome.status == "no space":
             raise InputError(

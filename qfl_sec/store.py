@@ -212,6 +212,8 @@ class Store:
             }
             if code in remedies:
                 raise InputError(f"{self.path}: {remedies[code]} ({error}).") from None
-            if isinstance(error, sqlite3.DatabaseError) and code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            # SQLITE_ERROR: our statements are right, so a table or column is gone.
+            damaged = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR)
+            if isinstance(error, sqlite3.DatabaseError) and code in damaged:
                 raise InputError(self._damaged(error)) from None
             raise

@@ -23,6 +23,10 @@ LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Names that a later version brings."""
 
 
+MAX_TITLE = 200
+"""Characters that still fit the report's first page."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChannelSpec:
     """What carries the messages between clients and server.
@@ -105,7 +109,9 @@ class ReportSpec:
 
     def __post_init__(self) -> None:
         if not self.title.strip() or not self.title.isprintable():
-            raise ValueError(f"Expected title={self.title!r} to be one line of text.")
+            raise ValueError(f"Expected title={self.title[:80]!r} to be one line of text.")
+        if len(self.title) > MAX_TITLE:
+            raise ValueError(f"Expected a title of at most {MAX_TITLE} characters, not {len(self.title)}. Shorten it.")
 
 
 @dataclass(frozen=True, kw_only=True)

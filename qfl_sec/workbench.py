@@ -33,7 +33,7 @@ Listener = Callable[[Progress], None]
 
 
 class NothingTrainedError(RuntimeError):
-    """Every training failed, and the user's input was not to blame for all of them."""
+    """Every federated training failed, and the user's input was not to blame for all failures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def audit(
 
     Raises:
         InputError: If the experiment cannot be run, or the folder cannot be written.
-        NothingTrainedError: If every training failed for another reason.
+        NothingTrainedError: If every federated training failed for another reason.
     """
     registry.use([*plugins, *experiment.defenses, *experiment.attacks])
     if out is not None:
@@ -109,7 +109,7 @@ def run_audit(
     Raises:
         InputError: If the folder cannot be used, what lies in it is damaged, or the experiment cannot be trained. What
             is finished is kept.
-        NothingTrainedError: If every training failed for another reason.
+        NothingTrainedError: If every federated training failed for another reason.
     """
     executor = _executor(workers, inline, plugin_files)
     laid_out = plan(experiment)
@@ -221,9 +221,10 @@ def _run(laid_out: Plan, store: Store, folder: RunFolder, executor: Executor, pr
         summary = run(laid_out, store, folder.transcripts, executor=executor, progress=progress)
     except WorkerStartError as error:
         raise InputError(str(error)) from None
-    if summary.trainings_failed == summary.trainings:
-        blame = InputError if summary.trainings_refused == summary.trainings else NothingTrainedError
-        raise blame(f"No training could be finished, so there is nothing to report: {summary.failures[0]}")
+    federated = [task for task in laid_out.trainings if task.kind == "federated"]  # baselines alone are no report
+    if not any(is_trained(task, folder.transcripts) for task in federated):
+        blame = InputError if summary.trainings_refused == summary.trainings_failed else NothingTrainedError
+        raise blame(f"No federated training could be finished, so there is nothing to report: {summary.failures[0]}")
     return summary
 
 

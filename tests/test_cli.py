@@ -399,6 +399,49 @@ def test_a_failing_cell_gives_status_1_and_its_reason(
     assert "Run the same command again" in err
 
 
+HOSTILE = """
+import os
+from dataclasses import dataclass
+from typing import ClassVar
+from qfl_sec.contracts import Defense
+
+print("on import")
+os.system("echo from a process")
+
+class Odd(BaseException): ...
+
+@dataclass(frozen=True, kw_only=True)
+class Hostile(Defense):
+    name: ClassVar[str] = "hostile"
+    how: str
+
+    def update(self, updates, *, round, generator):
+        print("at work")
+        if self.how == "odd":
+            raise Odd("at odds")
+        return updates[:, :1] if self.how == "shape" else updates * (float("nan") if self.how == "nan" else 0.5)
+"""
+
+
+def test_a_hostile_plugin_spoils_its_own_cells_and_nothing_else(tiny: Path) -> None:
+    (tiny.parent / "mine.py").write_text(HOSTILE)
+    defenses = 'defenses=[{name="hostile", how=["nan", "odd", "shape", "fine"]}]'
+    audited = 'report.audited={name="hostile", how="fine"}'
+    changes = ("--set", defenses, "--set", audited, "--set", "model={name='mlp_classifier'}")
+    arguments = ("audit", "tiny.toml", "--plugin", "mine.py", *changes, "--workers", 2, "--json")
+    status, out, err = qfl_sec(*arguments, cwd=tiny.parent)
+    assert status == 1, err
+    answer = json.loads(out)
+    assert answer["trainings"] == {"total": 7, "reused": 0, "failed": 3}
+    assert answer["cells"]["failed"] == 3
+    reasons = "\n".join(answer["failures"])
+    assert "global_weights holds numbers that are not finite" in reasons
+    assert "Odd: at odds" in reasons and "updates has shape (2, 2, 1)" in reasons
+    assert "on import" in err and "from a process" in err and "at work" in err
+    assert "Traceback" not in err and "\x1b" not in err
+    assert Path(tiny.parent, "runs", "tiny", "report.pdf").is_file()
+
+
 @pytest.mark.parametrize(
     ("error", "status", "expected"),
     [

@@ -228,6 +228,38 @@ def test_bad_input_is_refused_by_place_value_and_expectation(case: str) -> None:
     assert "{'" not in message.replace("{'x': 1}", ""), "a whole table is not printed"
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[federation]\nrounds = 1_000_000_000", "at most 1 GiB"),
+        ("[federation]\nlocal_steps = 100_000_000", "at most 1 GiB"),
+        ("[federation]\nlocal_epochs = 1_000_000_000", "at most 1 GiB"),
+        ('[model]\nname = "mlp_classifier"\nhidden = 1_000_000_000', "at most 1 GiB"),
+        (f'[report]\ntitle = "{"a" * 201}"', "at most 200 characters, not 201"),
+        (
+            SWEPT_EPSILON + '[report]\naudited = {name = "dp_sgd", epsilon = true}',
+            "epsilon=True is none of the settings",
+        ),
+    ],
+)
+def test_what_could_never_be_finished_or_meant_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(text)
+
+
+def test_keys_of_endless_depth_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_text(f"report.{'.'.join('a' * 5000)} = 1")
+    with pytest.raises(InputError, match="nested more than 20 levels deep"):
+        load(path)
+    path.write_text("")
+    with pytest.raises(InputError, match="nested more than 20 levels deep"):
+        load(path, overrides=[f"run.seeds={'[' * 30}{']' * 30}"])
+    with pytest.raises(InputError) as caught:
+        load(path, overrides=[f"run.seeds={'[' * 5000}"])
+    assert len(str(caught.value)) < 400
+
+
 def unreadable(folder: Path) -> dict[str, tuple[Path, str]]:
     (folder / "malformed.toml").write_text("[data]\nfeatures = = 3\n")
     (folder / "latin.toml").write_bytes("[report]\ntitle = 'é'\n".encode("latin-1"))

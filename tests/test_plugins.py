@@ -112,6 +112,8 @@ BROKEN = {
     "raises": ("\n\n1 / 0\n", "mine.py: fails on import in line 9 with ZeroDivisionError: division by zero. Mend"),
     "no syntax": ("def (:", "SyntaxError"),
     "exits": ("import sys; sys.exit(3)", "SystemExit"),
+    "calls itself": ("def f():\n    f()\nf()\n", "RecursionError"),
+    "no Exception": ("class Odd(BaseException): ...\nraise Odd('at odds')", "with Odd: at odds. Mend"),
     "nothing": ("", "defines no attack and no defense"),
     "no dataclass": ("class Bare(Defense):\n    name = 'bare'\n", "Bare in .*mine.py: is not a frozen dataclass"),
     "not frozen": ("@dataclass\nclass Soft(Defense):\n    name: ClassVar[str] = 'soft'\n", "is not a frozen dataclass"),

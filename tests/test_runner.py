@@ -58,6 +58,10 @@ class Ordered(Attack):
         raise NotImplementedError
 
 
+class OddError(BaseException):
+    """Nothing that `except Exception` would catch."""
+
+
 def obey(order: str, folder: Path) -> None:
     """Do what an order says: "sleep 0.1", "raise", "exit", "die", "full", "impossible", "fine"."""
     verb, _, rest = order.partition(" ")
@@ -67,6 +71,10 @@ def obey(order: str, folder: Path) -> None:
         raise ArithmeticError(f"no such luck\nin {folder}/x at <object at 0x7f3a00ff1200>")
     elif verb == "exit":
         sys.exit("I give up")
+    elif verb == "odd":
+        raise OddError("at odds")
+    elif verb == "print":
+        print("from a worker")
     elif verb == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif verb == "full":
@@ -228,6 +236,19 @@ def test_one_failing_cell_and_an_inapplicable_one_leave_the_rest_alone(tmp_path:
     assert summary.failures[0] == f"ordered by server on none seed 0: {failed.reason}"
     again = execute(plan, tmp_path, InlineExecutor())
     assert (again.reused, again.done, again.failed) == (4, 0, 4)
+
+
+@pytest.mark.parametrize("executor", [InlineExecutor, lambda: LocalExecutor(1)], ids=["inline", "worker"])
+def test_what_is_no_exception_fails_its_task_alone(executor: Callable[[], Executor], tmp_path: Path) -> None:
+    summary = execute(make_plan(1, orders=("odd", "fine")), tmp_path, executor())
+    assert (summary.done, summary.failed) == (1, 1)
+    assert summary.failures == ("ordered by server on none seed 0: OddError: at odds",)
+
+
+def test_what_a_worker_prints_is_not_on_standard_output(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    execute(make_plan(1, orders=("print",)), tmp_path, LocalExecutor(1))
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("", "from a worker\n")
 
 
 def test_a_failed_cell_is_tried_again_and_its_new_row_counts(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,6 +148,7 @@ def test_a_file_in_use_is_the_user_s_message(tmp_path: Path, monkeypatch: pytest
 def test_rows_survive_a_kill_at_any_moment(tmp_path: Path) -> None:
     script = f"""
 import itertools, pathlib
+from contextlib import closing
 from dataclasses import replace
 from qfl_sec.store import CellRow, Store
 row = CellRow(**{vars(ROW)!r})
@@ -166,3 +168,12 @@ for number in itertools.count():
         written = store.statuses()
         assert all(store.get(key) is not None for key in written)
     assert len(told) <= len(written) <= len(told) + 1
+
+
+def test_a_store_without_its_table_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    Store(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE cells")
+    with Store(path) as store, pytest.raises(InputError, match=r"not a readable store.*no such table"):
+        store.statuses()

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 
 import qfl_sec
 from qfl_sec import plugins, results
@@ -20,10 +21,11 @@ from qfl_sec.datasets import DataSpec
 from qfl_sec.estimate import estimate
 from qfl_sec.experiment import Experiment, dumps, load
 from qfl_sec.federation import FederationSpec
-from qfl_sec.models import MlpClassifier
+from qfl_sec.grid import plan
+from qfl_sec.models import MlpClassifier, VariationalClassifier
 from qfl_sec.provenance import read_environment, read_timings
 from qfl_sec.run_folder import open_run_folder
-from qfl_sec.runner import Progress
+from qfl_sec.runner import Progress, is_trained
 from qfl_sec.store import Store
 from qfl_sec.tables import RunSpec
 from qfl_sec.workbench import NothingTrainedError, attack, audit, run_audit, train
@@ -251,15 +253,38 @@ def test_when_nothing_can_be_trained_the_message_says_why(
 
     monkeypatch.setattr(MlpClassifier, "build", fail)
     expected = InputError if error is InputError else NothingTrainedError
-    with pytest.raises(expected, match=r"No training could be finished.*Expected something else"):
+    with pytest.raises(expected, match=r"No federated training could be finished.*Expected something else"):
         run_audit(small(), out=tmp_path, inline=True)
-    with pytest.raises(expected, match=r"No training could be finished"):
+    with pytest.raises(expected, match=r"No federated training could be finished"):
         train(small(), out=tmp_path, inline=True)
 
 
 def test_an_impossible_number_of_workers_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Expected workers=0 >= 1"):
         run_audit(small(), out=tmp_path, workers=0)
+
+
+def test_an_estimate_takes_no_more_memory_than_it_warns_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+
+    def probe(arch: object, weights: object, inputs: Tensor, labels: object) -> None:
+        rows.append(len(inputs))
+
+    monkeypatch.setattr("qfl_sec.estimate.per_example_gradients", probe)
+    for qubits in (4, 12):
+        model = VariationalClassifier(qubits=qubits, layers=1)
+        estimate(replace(small(), data=DataSpec(features=qubits), model=model, run=RunSpec(seeds=(0,))), workers=1)
+    assert (rows[0], rows[-1]) == (256, 16)
+
+
+def test_a_diverging_training_fails_with_its_reason_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    experiment = small(seeds=(0,))
+    experiment = replace(experiment, federation=replace(experiment.federation, learning_rate=1e308))
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"numbers that are not finite\. Set a lower .* learning_rate"):
+            run_audit(experiment, out=tmp_path, inline=True)
+        kept = [is_trained(task, tmp_path / "transcripts") for task in plan(experiment).trainings]
+        assert len(list((tmp_path / "transcripts").iterdir())) == sum(kept) < len(kept)
 
 
 def test_the_estimate_counts_what_is_left(whole: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import typer
 
 from qfl_sec.cli.audit import conclude, write_reports
 from qfl_sec.cli.options import Json, Plugins, RunFolder, Workers, load_plugins
+from qfl_sec.cli.output import answers_only
 from qfl_sec.cli.progress import shown
 
 
@@ -20,10 +21,10 @@ def attack(
     as_json: Json = False,
 ) -> None:
     """Attack a run that `train` or `audit` has left, and write the report."""
-    load_plugins(plugin)
     from qfl_sec import workbench
 
-    with shown(run_dir) as listen:
+    with answers_only(), shown(run_dir) as listen:
+        load_plugins(plugin)
         done = workbench.attack(run_dir, attacks=attacks or (), workers=workers, progress=listen)
         files = write_reports(done)
     conclude(done, files, as_json=as_json)

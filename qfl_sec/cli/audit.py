@@ -22,6 +22,7 @@ from qfl_sec.cli.options import (
     load_experiment,
     say_summary,
 )
+from qfl_sec.cli.output import answers_only
 from qfl_sec.cli.progress import shown
 
 if TYPE_CHECKING:
@@ -49,14 +50,15 @@ def audit(
     check_engine(engine)
     if fail_if:
         refuse_later("--fail-if")
-    parsed = load_experiment(experiment, changes, plugin)
+    with answers_only():
+        parsed = load_experiment(experiment, changes, plugin)
     folder = out or default_folder(experiment)
     if dry_run:
         say_estimate(parsed, folder, workers, as_json=as_json)
         return
     from qfl_sec import workbench
 
-    with shown(folder) as listen:
+    with answers_only(), shown(folder) as listen:
         done = workbench.run_audit(parsed, out=folder, workers=workers, progress=listen)
         files = write_reports(done)
     conclude(done, files, as_json=as_json)
@@ -91,7 +93,8 @@ def say_estimate(experiment: "Experiment", folder: Path, workers: int | None, *,
     """Say what an audit would compute, and what that takes."""
     from qfl_sec.estimate import estimate
 
-    found = estimate(experiment, out=folder, workers=workers)
+    with answers_only():
+        found = estimate(experiment, out=folder, workers=workers)
     if as_json:
         answer(_as_answer(found))
         return

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from qfl_sec.cli.options import Json, Plugins, answer, load_plugins
+from qfl_sec.cli.output import answers_only
 
 KINDS = ("attacks", "defenses", "protocols", "datasets", "models")
 
@@ -21,8 +22,9 @@ def list_(
 
     if kind is not None and kind not in KINDS:
         raise InputError(f"Unknown kind {kind!r}. Expected one of: {', '.join(KINDS)}.")
-    load_plugins(plugin)
-    found = {name: _entries(name) for name in KINDS if kind in (None, name)}
+    with answers_only():
+        load_plugins(plugin)
+        found = {name: _entries(name) for name in KINDS if kind in (None, name)}
     if as_json:
         answer(found)
     else:

@@ -17,6 +17,7 @@ from qfl_sec.cli.options import (
     load_experiment,
     say_summary,
 )
+from qfl_sec.cli.output import answers_only
 from qfl_sec.cli.progress import shown
 
 
@@ -29,10 +30,10 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train only: leaves models, transcripts and the resolved experiment in a folder, for `qfl-sec attack`."""
-    parsed = load_experiment(experiment, changes, plugin)
     from qfl_sec import workbench
 
-    with shown(out) as listen:
+    with answers_only(), shown(out) as listen:
+        parsed = load_experiment(experiment, changes, plugin)
         summary = workbench.train(parsed, out=out, workers=workers, progress=listen)
     say_summary(summary)
     if as_json:
