@@ -50,10 +50,11 @@ class Evidence:
             self._tasks.setdefault((task.variant, task.setting), []).append(task)
             folder = transcripts / task.folder_name
             if task.key not in self._trained and is_trained(task, transcripts):
+                metadata = Transcript.load(folder).metadata
                 self._trained[task.key] = Trained(
                     task=task,
-                    metadata=Transcript.load(folder).metadata,
-                    truth=load_truth(folder),
+                    metadata=metadata,
+                    truth=load_truth(folder, metadata),
                     population=task.config.population(),
                 )
         for cell in plan.cells:

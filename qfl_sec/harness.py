@@ -90,7 +90,10 @@ def attack_with_control(attack: Attack, view: View, knowledge: Knowledge, stream
 
 
 def _checked(scores: Scores, attack: Attack, knowledge: Knowledge) -> Scores:
-    """Return an attack's scores if they have the right shapes and are finite."""
+    """Return an attack's scores if they are of the kind its question asks for, have the right shapes and are finite."""
+    expected = MembershipScores if attack.question == "membership" else Reconstructions
+    if not isinstance(scores, expected):
+        raise ValueError(f"{attack.name} gave {type(scores).__name__}. Expected {expected.__name__}.")
     if isinstance(scores, MembershipScores):
         candidates = 0 if knowledge.candidates is None else len(knowledge.candidates)
         shapes: dict[str, tuple[int, ...]] = {"values": (candidates,)}

@@ -21,6 +21,19 @@ def wrap_angles(updates: Tensor, wrapped: Tensor) -> Tensor:
     return torch.where(wrapped, math.pi - torch.remainder(math.pi - updates, turn), updates)
 
 
+def _check(hook: str, result: object, like: Tensor) -> None:
+    """Refuse what a defense's hook returned unless it is a finite tensor of the right shape and dtype."""
+    if not isinstance(result, Tensor):
+        raise ValueError(f"The defense's {hook} hook returned {type(result).__name__}. Expected a tensor.")
+    if result.shape != like.shape or result.dtype != like.dtype:
+        raise ValueError(
+            f"The defense's {hook} hook returned {result.dtype} of shape {tuple(result.shape)}. "
+            f"Expected {like.dtype} of shape {tuple(like.shape)}."
+        )
+    if not bool(torch.isfinite(result).all()):
+        raise ValueError(f"The defense's {hook} hook returned numbers that are not finite.")
+
+
 class RoundLoop:
     """The state of one training between rounds, and the record of what happened.
 
@@ -63,11 +76,14 @@ class RoundLoop:
         batches = draw_batches(self.setup, self.owned, round_, self.streams)
         local = self._local_steps(weights.expand(len(chosen), -1), batches)
         updates = wrap_angles(local - weights, self.arch.wrapped)
-        updates = self.defense.update(updates, round=round_, generator=self.noise)
-        aggregate = self.defense.aggregate(updates, self._average_weights(chosen), round=round_, generator=self.noise)
+        sent = self.defense.update(updates.clone(), round=round_, generator=self.noise)
+        _check("update", sent, updates)
+        shares = self._average_weights(chosen)
+        aggregate = self.defense.aggregate(sent.clone(), shares, round=round_, generator=self.noise)
+        _check("aggregate", aggregate, weights)
         self.global_weights.append(weights)
-        self.updates.append(updates)
-        self.aggregates.append(aggregate)
+        self.updates.append(sent.clone())
+        self.aggregates.append(aggregate.clone())
         self.used.append(torch.from_numpy(batches.records))
         return weights + aggregate
 
@@ -81,7 +97,9 @@ class RoundLoop:
             per_example = per_example_gradients(
                 self.arch, weights.unsqueeze(1), self.candidates.features[rows], self.candidates.labels[rows]
             ).detach()
-            gradient = self.defense.gradient(per_example, mask, step=step, generator=self.noise)
+            handed = per_example.clone(), mask.clone()  # a hook that writes into its input must not reach the record
+            gradient = self.defense.gradient(*handed, step=step, generator=self.noise)
+            _check("gradient", gradient, weights)
             active = torch.from_numpy(batches.active[:, step])
             self._observe(per_example, mask, gradient, active)
             weights = torch.where(active.unsqueeze(-1), optimizer.step(weights, gradient), weights)
@@ -89,11 +107,11 @@ class RoundLoop:
 
     def _observe(self, per_example: Tensor, mask: Tensor, gradient: Tensor, active: Tensor) -> None:
         """Measure what the defense's gradient hook did: the largest share of one record, and the noise."""
-        alone = self.defense.expected_gradient(per_example.unsqueeze(-2), mask.unsqueeze(-1))
+        alone = self.defense.expected_gradient(per_example.unsqueeze(-2).clone(), mask.unsqueeze(-1))
         counted = mask & active.unsqueeze(-1)
         if bool(counted.any()):
             self.largest_contribution = max(self.largest_contribution, float(alone[counted].norm(dim=-1).max()))
-        residual = (gradient - self.defense.expected_gradient(per_example, mask))[active]
+        residual = (gradient - self.defense.expected_gradient(per_example.clone(), mask))[active]
         self.noise_squares += float((residual**2).sum())
         self.noise_draws += residual.numel()
 

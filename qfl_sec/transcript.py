@@ -149,11 +149,12 @@ class Transcript:
         if version != VERSION:
             raise InputError(f"{path}: version = {version!r}. Expected {VERSION!r}: train again with this version.")
         metadata = parse_json(Metadata, text, source=str(path))
-        tensors = _load(folder / "tensors.safetensors")
+        path = folder / "tensors.safetensors"
+        tensors = _load(path)
         setup = metadata.setup
         per_round = len(setup.schedule[0])
         _expect(
-            folder / "tensors.safetensors",
+            path,
             tensors,
             {
                 "global_weights": (setup.rounds + 1, setup.n_parameters),
@@ -163,30 +164,44 @@ class Transcript:
                 "batch_labels": (setup.rounds, per_round, None),
             },
         )
+        types = dict.fromkeys(("global_weights", "updates", "aggregates"), tensors["global_weights"].dtype)
+        _expect_types(path, tensors, types | dict.fromkeys(("selected", "batch_labels"), torch.int64))
+        if not tensors["global_weights"].is_floating_point():
+            raise InputError(f"{path}: global_weights holds no floating-point numbers. Train again.")
         if tensors["selected"].tolist() != [list(chosen) for chosen in setup.schedule]:
-            raise InputError(f"{folder / 'tensors.safetensors'}: selected differs from the schedule. Train again.")
+            raise InputError(f"{path}: selected differs from the schedule. Train again.")
         return cls(metadata=metadata, **tensors, state=_load(folder / "model.safetensors"), truth=None)
 
 
-def load_truth(folder: Path) -> Truth:
+def load_truth(folder: Path, metadata: Metadata) -> Truth:
     """Read the truth of a saved transcript: for scoring, never for an attack.
 
     Raises:
-        InputError: If the file is missing, damaged, or its tensors do not fit together.
+        InputError: If the file is missing, damaged, or does not fit the transcript's metadata.
     """
-    path = folder / "truth.safetensors"
+    path, setup = folder / "truth.safetensors", metadata.setup
     tensors = _load(path)
-    candidates = (tensors["members"].shape[0] if "members" in tensors else None,)
-    tests = (tensors["test_hits"].shape[0] if "test_hits" in tensors else None,)
+    candidates = round(2 * sum(setup.expected_sizes))
     shapes = {
-        "members": candidates,
-        "clients": candidates,
-        "batch_records": (None, None, None),
-        "test_hits": tests,
-        "majority_hits": tests,
+        "members": (candidates,),
+        "clients": (candidates,),
+        "batch_records": (setup.rounds, len(setup.schedule[0]), None),
+        "test_hits": (metadata.test_records,),
+        "majority_hits": (metadata.test_records,),
     }
     _expect(path, tensors, shapes)
+    _expect_types(path, tensors, dict.fromkeys(("members", "test_hits", "majority_hits"), torch.bool))
+    _expect_types(path, tensors, dict.fromkeys(("clients", "batch_records"), torch.int64))
+    for name, low, high in (("clients", 0, setup.clients), ("batch_records", -1, candidates)):
+        if bool((tensors[name] < low).any() or (tensors[name] >= high).any()):
+            raise InputError(f"{path}: {name} has numbers outside {low}..{high - 1}. Train again.")
     return Truth(**tensors)
+
+
+def _expect_types(path: Path, tensors: dict[str, Tensor], types: dict[str, torch.dtype]) -> None:
+    for name, kind in types.items():
+        if tensors[name].dtype != kind:
+            raise InputError(f"{path}: {name} holds {tensors[name].dtype}. Expected {kind}: train again.")
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

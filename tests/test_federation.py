@@ -196,3 +196,35 @@ def test_impossible_federations_are_refused(change: dict[str, object], words: st
 
 def test_streams_differ_by_role() -> None:
     assert Streams(0).numpy("noise").random() != Streams(0).numpy("split").random()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meddler(Defense):
+    """Writes into what it is handed, or returns something of another shape."""
+
+    name: ClassVar[str] = "meddler"
+    fault: str = "writes"
+
+    def gradient(self, per_example: Tensor, mask: Tensor, *, step: int, generator: torch.Generator) -> Tensor:
+        result = super().gradient(per_example, mask, step=step, generator=generator)
+        per_example.zero_()
+        mask.zero_()
+        faults = {"narrow": result[:, :1], "single": result.float(), "nan": result * math.nan, "writes": result}
+        return faults[self.fault]
+
+    def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
+        result = super().aggregate(updates, weights, round=round, generator=generator)
+        updates.zero_()
+        return result
+
+
+def test_a_defense_that_writes_into_its_input_changes_nothing(small_training: TrainingConfig) -> None:
+    meddled, plain = train(replace(small_training, defense=Meddler())), train(small_training)
+    assert torch.equal(meddled.updates, plain.updates)
+    assert torch.equal(meddled.global_weights, plain.global_weights)
+
+
+@pytest.mark.parametrize("fault", ["narrow", "single", "nan"])
+def test_a_hook_that_returns_something_else_is_refused(small_training: TrainingConfig, fault: str) -> None:
+    with pytest.raises(ValueError, match="The defense's gradient hook returned"):
+        train(replace(small_training, defense=Meddler(fault=fault)))

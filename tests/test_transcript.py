@@ -1,6 +1,7 @@
 """Transcripts on disk: what is written is read, and what was tampered with is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_what_is_written_is_read(mlp_training: TrainingConfig, folder: Path) -> 
     for name in ("global_weights", "selected", "updates", "aggregates", "batch_labels"):
         assert torch.equal(getattr(read, name), getattr(fresh, name)), name
     assert read.truth is None
-    truth = load_truth(folder)
+    truth = load_truth(folder, read.metadata)
     assert fresh.truth is not None
     assert all(torch.equal(value, getattr(fresh.truth, name)) for name, value in vars(truth).items())
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -73,6 +74,7 @@ def tamper_tensor(folder: Path, name: str, value: torch.Tensor | None) -> None:
         ("updates", torch.full((3, 2, 36), torch.nan, dtype=torch.float64), "not finite"),
         ("global_weights", torch.zeros(3, 36), "global_weights has shape"),
         ("selected", torch.zeros(3, 2, dtype=torch.int64), "differs from the schedule"),
+        ("updates", torch.zeros(3, 2, 36, dtype=torch.int64), "updates holds torch.int64"),
         ("selected", None, "Expected"),
         ("surprise", torch.zeros(1), "surprise"),
     ],
@@ -120,6 +122,27 @@ def test_missing_and_damaged_files_are_refused(folder: Path, file: str, damage: 
 
 def test_hidden_truth_hinders_scoring_only(folder: Path) -> None:
     (folder / "truth.safetensors").unlink()
-    Transcript.load(folder)
+    metadata = Transcript.load(folder).metadata
     with pytest.raises(InputError, match="truth"):
-        load_truth(folder)
+        load_truth(folder, metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("members", lambda members: members[:5].clone(), "members has shape"),
+        ("members", lambda members: members.double(), "members holds torch.float64"),
+        ("test_hits", lambda hits: hits[:3].clone(), "test_hits has shape"),
+        ("batch_records", lambda records: records + 10_000, "batch_records has numbers outside"),
+        ("clients", lambda clients: clients - 1, "clients has numbers outside"),
+    ],
+)
+def test_a_truth_that_does_not_fit_is_refused(
+    folder: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor], words: str
+) -> None:
+    path = folder / "truth.safetensors"
+    tensors = load_file(path)
+    tensors[name] = change(tensors[name])
+    save_file(tensors, path)
+    with pytest.raises(InputError, match=words):
+        load_truth(folder, Transcript.load(folder).metadata)
