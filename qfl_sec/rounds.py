@@ -22,7 +22,7 @@ def wrap_angles(updates: Tensor, wrapped: Tensor) -> Tensor:
 
 
 def _check(hook: str, result: object, like: Tensor) -> None:
-    """Refuse what a defense's hook returned unless it is a finite tensor of the right shape and dtype."""
+    """Refuse what a defense's hook returned unless it is a tensor of the right shape and dtype."""
     if not isinstance(result, Tensor):
         raise ValueError(f"The defense's {hook} hook returned {type(result).__name__}. Expected a tensor.")
     if result.shape != like.shape or result.dtype != like.dtype:
@@ -30,8 +30,6 @@ def _check(hook: str, result: object, like: Tensor) -> None:
             f"The defense's {hook} hook returned {result.dtype} of shape {tuple(result.shape)}. "
             f"Expected {like.dtype} of shape {tuple(like.shape)}."
         )
-    if not bool(torch.isfinite(result).all()):
-        raise ValueError(f"The defense's {hook} hook returned numbers that are not finite.")
 
 
 class RoundLoop:

@@ -209,7 +209,7 @@ class Meddler(Defense):
         result = super().gradient(per_example, mask, step=step, generator=generator)
         per_example.zero_()
         mask.zero_()
-        faults = {"narrow": result[:, :1], "single": result.float(), "nan": result * math.nan, "writes": result}
+        faults = {"narrow": result[:, :1], "single": result.float(), "writes": result}
         return faults[self.fault]
 
     def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
@@ -224,7 +224,7 @@ def test_a_defense_that_writes_into_its_input_changes_nothing(small_training: Tr
     assert torch.equal(meddled.global_weights, plain.global_weights)
 
 
-@pytest.mark.parametrize("fault", ["narrow", "single", "nan"])
+@pytest.mark.parametrize("fault", ["narrow", "single"])
 def test_a_hook_that_returns_something_else_is_refused(small_training: TrainingConfig, fault: str) -> None:
     with pytest.raises(ValueError, match="The defense's gradient hook returned"):
         train(replace(small_training, defense=Meddler(fault=fault)))
