@@ -8,7 +8,6 @@ import torch
 
 from qfl_sec.attacks.inversion_problem import pose
 from qfl_sec.attacks.least_squares import minimize
-from qfl_sec.attacks.likely_boxes import with_likely_boxes
 from qfl_sec.attacks.starting_points import first_points
 from qfl_sec.contracts import Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
 
@@ -29,9 +28,7 @@ class GradientInversion(Attack):
     The residual is what a client with the guessed records would have sent, minus what was sent. Under a defense that
     adds noise, which the adaptive attacker knows, it is weighed by the noise's standard deviation and joined by a
     Gaussian prior of each class from the reference split, which makes the answer a maximum a posteriori estimate.
-    The answer is the restart with the lowest objective; the truth plays no part. Where the noise leaves that estimate
-    less likely to come near a record than a list of guesses weighed by the update, the answer is that list: an attack
-    that sees something does not do worse than one that sees nothing.
+    The answer is the restart with the lowest objective; the truth plays no part.
 
     Attributes:
         targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer.
@@ -39,7 +36,6 @@ class GradientInversion(Attack):
         iterations: Steps of each restart at most.
         labels: "known" if the attacker is told the labels of the records behind an update, else "searched".
         margin: The search range is the reference's range, widened at either end by this share of it.
-        tolerance: Under noise, how near a guess should come to a record in every feature, as a share of its range.
 
     Reference: Levenberg-Marquardt on the gradient-matching residual of Zhu, Liu and Han 2019, arXiv 1906.08935.
     """
@@ -53,7 +49,6 @@ class GradientInversion(Attack):
     iterations: int = 60
     labels: Literal["known", "searched"] = "searched"
     margin: float = 0.5
-    tolerance: float = 0.05
 
     def __post_init__(self) -> None:
         for name in ("targets", "restarts", "iterations"):
@@ -61,8 +56,6 @@ class GradientInversion(Attack):
                 raise ValueError(f"Expected {name}={getattr(self, name)} >= 1.")
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ValueError(f"Expected margin={self.margin} >= 0.")
-        if not (math.isfinite(self.tolerance) and self.tolerance > 0):
-            raise ValueError(f"Expected tolerance={self.tolerance} > 0.")
 
     @property
     def knows_labels(self) -> bool:
@@ -106,5 +99,4 @@ class GradientInversion(Attack):
             chunk=problem.chunk,
             tolerance=_NOISY_TOLERANCE if problem.noisy else _EXACT_TOLERANCE,
         )
-        found = problem.reconstructions(solution)
-        return with_likely_boxes(problem, found, tolerance=self.tolerance) if problem.noisy else found
+        return problem.reconstructions(solution)

@@ -106,23 +106,6 @@ class InversionProblem:
             unknowns=(labels[:, 0] >= 0).sum(-1) * features.shape[-1],
         )
 
-    def expected_hits(self, found: Reconstructions, *, tolerance: float) -> Tensor:
-        """Return how many records of each best restart should lie within a share of the reference range, (targets,).
-
-        The posterior is taken for a normal one around the restart, which is right as the noise goes to zero.
-        """
-        shape = self.labels.shape
-        best = torch.arange(shape[0]) * shape[1] + found.residuals.argmin(1)
-        units = (found.records - self.reference.low) / self.reference.width
-        points = torch.where((found.labels < 0).unsqueeze(-1), 0.5, units).flatten(2).flatten(0, 1)
-        jacobians = torch.cat([self.system(points[row], row)[1] for row in torch.split(best, self.chunk)])
-        filled = (self.labels.flatten(2).flatten(0, 1)[best] >= 0).repeat_interleave(units.shape[-1], 1)
-        information = jacobians.mT @ jacobians + torch.diag_embed((~filled).to(jacobians))
-        deviations = torch.linalg.inv(information).diagonal(dim1=-2, dim2=-1).sqrt()
-        within = torch.erf(self.reference.share_of_range(tolerance) / (deviations * math.sqrt(2)))
-        each = within.reshape(shape[0], -1, units.shape[-1]).prod(-1)  # (targets, guesses)
-        return (each * filled[:, :: units.shape[-1]]).sum(-1)
-
 
 def pose(
     view: UpdatesView,

@@ -31,7 +31,6 @@ class ReferenceStatistics:
     Attributes:
         low: (features,), what 0 stands for.
         width: (features,), what the step from 0 to 1 stands for.
-        margin: The share of the reference range by which it was widened at either end.
         records: (reference, features), in unit coordinates, sorted by label.
         counts: (classes,), how many there are of each label.
         shares: (classes,), the prior probability of each label, by Laplace's rule.
@@ -41,7 +40,6 @@ class ReferenceStatistics:
 
     low: Tensor
     width: Tensor
-    margin: float
     records: Tensor
     counts: Tensor
     shares: Tensor
@@ -51,14 +49,6 @@ class ReferenceStatistics:
     def features(self, unit: Tensor) -> Tensor:
         """Return features (..., features) from unit coordinates."""
         return self.low + unit * self.width
-
-    def share_of_range(self, share: float) -> float:
-        """Return a share of the reference range in unit coordinates."""
-        return share / (1 + 2 * self.margin)
-
-    def record_labels(self) -> Tensor:
-        """Return the label of each of `records`, (reference,)."""
-        return torch.arange(len(self.counts)).repeat_interleave(self.counts)
 
     def label_penalties(self) -> Tensor:
         """Return what each label costs beside the squared distance to its mean, (classes,); the cheapest costs 0.
@@ -90,7 +80,6 @@ def reference_statistics(reference: Records, n_classes: int, *, margin: float) -
     return ReferenceStatistics(
         low=low,
         width=width,
-        margin=margin,
         records=unit,
         counts=counts,
         shares=(counts + 1) / (counts.sum() + n_classes),

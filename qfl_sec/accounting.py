@@ -28,9 +28,6 @@ CURVE_POINTS = 256
 CURVE_DELTA = 1e-9
 """A privacy curve ends below this delta."""
 
-LARGEST_EPSILON = 700.0
-"""A privacy curve ends here at the latest: exp of more overflows, and bounds nothing."""
-
 SMALLEST_NOISE = 0.1
 """Calibration goes no lower: at this noise multiplier one release alone costs a budget of tens."""
 
@@ -153,7 +150,7 @@ def epsilon_rdp(releases: Releases, delta: float) -> float:
 
 
 def privacy_curve(releases: Releases, *, grid: float | None = None, points: int = CURVE_POINTS) -> PrivacyCurve:
-    """Return the privacy profile: (epsilon, delta) pairs, epsilon rising from 0 until delta is below 1e-9, or to 700.
+    """Return the privacy profile: (epsilon, delta) pairs, epsilon rising from 0 until delta is below 1e-9.
 
     Guarantee: every pair holds for the worse of both directions of `releases.adjacency`.
 
@@ -163,7 +160,7 @@ def privacy_curve(releases: Releases, *, grid: float | None = None, points: int 
         points: Number of pairs, at least 2.
     """
     loss = _composed(releases, grid_for(releases) if grid is None else grid)
-    last = min(_epsilon_at(loss, CURVE_DELTA / 2), LARGEST_EPSILON)
+    last = _epsilon_at(loss, CURVE_DELTA / 2)
     epsilons = np.linspace(0.0, max(last, 1e-6), points)
     deltas = np.minimum.accumulate(np.clip(loss.get_delta_for_epsilon(epsilons), 0.0, 1.0))
     return tuple(zip(epsilons.tolist(), deltas.tolist(), strict=True))

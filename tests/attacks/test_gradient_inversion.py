@@ -131,15 +131,14 @@ def test_noise_ends_it(federation: Callable, gaussian: type) -> None:
 
 
 def test_knowing_the_noise_helps(federation: Callable, gaussian: type) -> None:
-    """Under strong noise the adaptive attacker's errors stay near the prior's; the blind one fits the noise."""
+    """Under strong noise the adaptive attacker's error stays near the prior's; the blind one fits the noise."""
     played = federation(batch_size=1, rounds=2, defense=gaussian(noise=0.2))
     blind = replace(played, knowledge=replace(played.knowledge, defense=None))
-    adaptive = attack(played, restarts=4)
-    solved = replace(adaptive, **{name: getattr(adaptive, name)[:, :4] for name in ("records", "labels", "residuals")})
+    adaptive_error = errors(played, attack(played, restarts=4)).mean()
     blind_error = errors(played, attack(blind, restarts=2, iterations=15)).mean()
+    assert float(adaptive_error) < 0.7 * float(blind_error)
     prior_error = played.knowledge.reference.features.var(0).mean()
-    assert float(errors(played, solved).mean()) < 1.3 * float(prior_error)
-    assert float(errors(played, adaptive).mean()) < min(0.7 * float(blind_error), 2 * float(prior_error))
+    assert float(adaptive_error) < 1.3 * float(prior_error)
 
 
 def test_knowing_the_clipping_is_needed(federation: Callable, gaussian: type) -> None:
@@ -251,8 +250,7 @@ def test_without_labels_it_is_not_applicable(federation: Callable) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("targets", 0), ("restarts", 0), ("iterations", -1), ("margin", -0.1), ("margin", math.nan), ("tolerance", 0.0)],
+    ("field", "value"), [("targets", 0), ("restarts", 0), ("iterations", -1), ("margin", -0.1), ("margin", math.nan)]
 )
 def test_impossible_values_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"Expected {field}="):
