@@ -436,7 +436,7 @@ def test_a_hostile_plugin_spoils_its_own_cells_and_nothing_else(tiny: Path) -> N
     assert answer["cells"]["failed"] == 3
     reasons = "\n".join(answer["failures"])
     assert "global_weights holds numbers that are not finite" in reasons
-    assert "Odd: at odds" in reasons and "updates has shape (2, 2, 1)" in reasons
+    assert "Odd: at odds" in reasons and "update hook returned torch.float64 of shape (2, 1)" in reasons
     assert "on import" in err and "from a process" in err and "at work" in err
     assert "Traceback" not in err and "\x1b" not in err
     assert Path(tiny.parent, "runs", "tiny", "report.pdf").is_file()
