@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from qfl_sec.contracts import Architecture, Defense
-from qfl_sec.models import per_example_gradients
+from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 
 # Added under Adam's square root, whose slope at zero would be infinite; too small to change a digit of anything else.

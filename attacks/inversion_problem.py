@@ -14,7 +14,7 @@ from qfl_sec.attacks.least_squares import Solution, rank
 from qfl_sec.attacks.reference_statistics import ReferenceStatistics, reference_statistics
 from qfl_sec.attacks.starting_points import label_guesses
 from qfl_sec.contracts import Knowledge, NotApplicableError, Reconstructions, Setup, UpdatesView
-from qfl_sec.models import per_example_gradients
+from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 
 _SOLVED = 1e-26

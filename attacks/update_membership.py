@@ -20,7 +20,7 @@ from qfl_sec.contracts import (
     UpdatesView,
     View,
 )
-from qfl_sec.models import per_example_gradients
+from qfl_sec.gradients import per_example_gradients
 
 _COST = 3
 """A gradient in circuit evaluations."""

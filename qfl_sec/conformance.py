@@ -14,7 +14,8 @@ from torch.func import functional_call
 
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Architecture, Records
-from qfl_sec.models import flat_weights, per_example_gradients, unflatten
+from qfl_sec.gradients import per_example_gradients
+from qfl_sec.models import flat_weights, unflatten
 
 READ_THROUGH_SELF = (
     "Hold the weights as nn.Parameter attributes and read them through self in forward. pennylane.qnn.TorchLayer does "

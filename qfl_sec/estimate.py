@@ -15,8 +15,9 @@ from qfl_sec.contracts import Setup
 from qfl_sec.executors import single_thread
 from qfl_sec.experiment import Experiment
 from qfl_sec.federation import TrainingConfig, build_model, make_setup
+from qfl_sec.gradients import per_example_gradients
 from qfl_sec.grid import CellTask, Plan, TrainingTask, plan
-from qfl_sec.models import flat_weights, per_example_gradients
+from qfl_sec.models import flat_weights
 from qfl_sec.population import toss_membership
 from qfl_sec.run_folder import RunFolder
 from qfl_sec.store import Store

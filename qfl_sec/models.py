@@ -15,7 +15,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, vmap
 
 from qfl_sec.checking import InputError
 from qfl_sec.circuits import ENCODINGS, ENTANGLERS, Encoding, Entangler, variational_circuit
@@ -299,48 +299,6 @@ def architecture(module: nn.Module, n_features: int, n_classes: int) -> Architec
         wrapped=torch.cat(wrapped),
         outputs=outputs,
     )
-
-
-def losses(architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return each record's cross-entropy.
-
-    Args:
-        architecture: The model.
-        weights: (..., parameters)
-        inputs: (..., features); leading dimensions broadcast against the weights'.
-        labels: (...), integers; broadcast to the leading dimensions of the two.
-
-    Returns:
-        (...), in nats.
-    """
-    log_probabilities = torch.log_softmax(architecture.outputs(weights, inputs), dim=-1)
-    index = labels.expand(log_probabilities.shape[:-1]).unsqueeze(-1)
-    return -log_probabilities.gather(-1, index).squeeze(-1)
-
-
-def per_example_gradients(architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-    """Return the gradient of each record's own cross-entropy with respect to the weights.
-
-    The weights are repeated for each record, so that one backward pass of the summed loss gives every record's gradient
-    apart. The result can be differentiated again, and taken under `torch.func.vmap`, `jvp`, `jacfwd`.
-
-    Args:
-        architecture: The model.
-        weights: (..., parameters)
-        inputs: (..., features); leading dimensions broadcast against the weights'.
-        labels: (...), integers.
-
-    Returns:
-        (..., parameters)
-    """
-    lead = _lead(weights, inputs)
-    repeated = weights.expand(*lead, weights.shape[-1])
-
-    def total(each: Tensor) -> Tensor:
-        return losses(architecture, each, inputs, labels).sum()
-
-    gradients: Tensor = grad(total)(repeated)
-    return gradients
 
 
 def _lead(weights: Tensor, inputs: Tensor) -> torch.Size:

@@ -23,7 +23,8 @@ from qfl_sec.contracts import (
     visible,
 )
 from qfl_sec.federation import TrainingConfig, build_model
-from qfl_sec.models import flat_weights, per_example_gradients
+from qfl_sec.gradients import per_example_gradients
+from qfl_sec.models import flat_weights
 from qfl_sec.randomness import Streams
 from qfl_sec.reconstruction import score
 

@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from qfl_sec.batches import Batches, draw_batches
 from qfl_sec.contracts import Architecture, Candidates, Defense, MechanismEvidence, Setup
-from qfl_sec.models import per_example_gradients
+from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 from qfl_sec.randomness import Streams
 

@@ -17,8 +17,8 @@ LAYERS = {
     name: layer
     for layer, names in {
         1: "checking contracts plugins randomness",
-        2: "accounting boxes ceilings circuits conformance datasets gate_parameters gates intervals membership models "
-        "partition program readout reconstruction statevector steps tape verdicts",
+        2: "accounting boxes ceilings circuits conformance datasets gate_parameters gates gradients "
+        "intervals membership models partition program readout reconstruction statevector steps tape verdicts",
         3: "batches federation optimizers population rounds transcript views",
         4: "attacks defenses protocols",
         5: "assembly bounds estimate evidence executors experiment experiment_file grid harness instruments measuring "

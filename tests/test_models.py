@@ -8,6 +8,7 @@ from torch import nn
 from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
 
 from qfl_sec.checking import InputError, parse_value
+from qfl_sec.gradients import losses, per_example_gradients
 from qfl_sec.models import (
     MODELS,
     MlpClassifier,
@@ -16,8 +17,6 @@ from qfl_sec.models import (
     equal_size_mlp,
     flat_weights,
     load_flat_weights,
-    losses,
-    per_example_gradients,
 )
 
 DOUBLE = torch.float64

@@ -15,7 +15,7 @@ from qfl_sec.attacks.likelihood_ratio import gaussian_log_ratios, mixed_with_abs
 from qfl_sec.attacks.reference_statistics import shrunk_covariance
 from qfl_sec.attacks.update_membership import UpdateMembership
 from qfl_sec.contracts import GlobalModelsView, MembershipScores, NotApplicableError, UpdatesView, visible
-from qfl_sec.models import per_example_gradients
+from qfl_sec.gradients import per_example_gradients
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
