@@ -1,9 +1,13 @@
 """The defenses of qfl-sec, imported as `qfl_sec.defenses`. One method a file; each is registered under its name.
 
-| module | name     | what it does                                                                     |
-|--------|----------|----------------------------------------------------------------------------------|
-| none   | `none`   | nothing: updates leave as they are                                               |
-| dp_sgd | `dp_sgd` | clips each record's gradient and adds Gaussian noise: record-level privacy       |
+| name                 | what it does                                                                       |
+|----------------------|------------------------------------------------------------------------------------|
+| `none`               | nothing: updates leave as they are                                                 |
+| `dp_sgd`             | clips each record's gradient and adds Gaussian noise: record-level privacy         |
+| `secure_aggregation` | masks that cancel in the sum: the server sees no single update; no formal guarantee |
+
+A module bears the name of its defense. `stack` combines several; `fixed_point` and `pairwise_masks` are the parts of
+secure aggregation.
 
 A defense of your own subclasses `Defense`: a frozen dataclass whose fields are its parameters, with the hooks it needs.
 """
@@ -16,5 +20,17 @@ if __name__ != "qfl_sec.defenses":
 from qfl_sec.contracts import Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
 from qfl_sec.defenses.dp_sgd import DpSgd
 from qfl_sec.defenses.none import NoDefense
+from qfl_sec.defenses.secure_aggregation import SecureAggregation
+from qfl_sec.defenses.stack import Stack
 
-__all__ = ["Defense", "DpSgd", "Guarantee", "MechanismEvidence", "NoDefense", "PremiseCheck", "Setup"]
+__all__ = [
+    "Defense",
+    "DpSgd",
+    "Guarantee",
+    "MechanismEvidence",
+    "NoDefense",
+    "PremiseCheck",
+    "SecureAggregation",
+    "Setup",
+    "Stack",
+]

@@ -4,14 +4,26 @@ Nothing here depends on when, where or by how many processes the scores were com
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 
 from qfl_sec import __version__
 from qfl_sec.bounds import ceilings_of, drawn_curves
 from qfl_sec.checking import InputError
-from qfl_sec.contracts import ADVERSARIES, Adversary, Defense, Question
+from qfl_sec.contracts import (
+    ADVERSARIES,
+    Adversary,
+    AggregateView,
+    Defense,
+    GlobalModelsView,
+    Question,
+    ReleasedModelView,
+    UpdatesView,
+    View,
+)
+from qfl_sec.defenses.stack import parts
 from qfl_sec.evidence import Evidence, Trained
 from qfl_sec.executors import single_thread
 from qfl_sec.experiment import Experiment, as_table, dumps, setting_id
@@ -39,13 +51,22 @@ from qfl_sec.results import (
 from qfl_sec.scoring import HIT_TOLERANCE
 from qfl_sec.store import Store
 from qfl_sec.verdicts import VerdictInputs, judge
+from qfl_sec.views import DEFAULT_VIEWS, view_type
 
 BASELINES = ("centralised", "classical")
 
-ADVERSARY_ENTRIES = (
-    AdversaryEntry(id="server", label="curious server", sees=("global model of each round", "each client's update")),
-    AdversaryEntry(id="client", label="another client", sees=("global model of each round",)),
-    AdversaryEntry(id="recipient", label="user of the released model", sees=("final model",)),
+IN_WORDS: Mapping[type[View], tuple[str, ...]] = MappingProxyType(
+    {
+        UpdatesView: ("global model of each round", "each client's update"),
+        AggregateView: ("global model of each round", "the sum of the updates"),
+        GlobalModelsView: ("global model of each round",),
+        ReleasedModelView: ("final model",),
+    }
+)
+"""What a view holds, the most telling part last."""
+
+LABELS: Mapping[Adversary, str] = MappingProxyType(
+    {"server": "curious server", "client": "another client", "recipient": "user of the released model"}
 )
 
 
@@ -84,11 +105,11 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         package_version=__version__,
         date=None if experiment.tolerances.set_on is None else experiment.tolerances.set_on.isoformat(),
         seeds=experiment.run.seeds,
-        experiment_sha256=hashlib.sha256(dumps(experiment).encode()).hexdigest(),
+        experiment_sha256=hashlib.sha256(dumps(experiment, folders=False).encode()).hexdigest(),
         subject=_subject(experiment, evidence),
         variants=tuple(variant for variant, _ in variants),
         settings=tuple(_setting(defense, experiment.audited) for defense in experiment.defenses),
-        adversaries=ADVERSARY_ENTRIES,
+        adversaries=tuple(_adversary(one, experiment.defenses) for one in ADVERSARIES),
         questions=_questions(experiment),
         measurements=tuple(measurements),
         utility=tuple(entry for variant, resolved in variants for entry in _utility(evidence, variant, resolved)),
@@ -125,7 +146,7 @@ def _subject(experiment: Experiment, evidence: Evidence) -> Subject:
     config = first.task.config
     return Subject(
         title=experiment.report.title,
-        dataset=config.data.name,
+        dataset=config.data.title,
         data_fingerprint=first.population.fingerprint,
         records=first.population.records,
         features=splits.reference.features.shape[-1],
@@ -140,21 +161,43 @@ def _subject(experiment: Experiment, evidence: Evidence) -> Subject:
     )
 
 
+def _adversary(adversary: Adversary, defenses: Sequence[Defense]) -> AdversaryEntry:
+    """Say what an adversary sees, and what instead where a defense leaves it less."""
+    usual = DEFAULT_VIEWS[adversary]
+    instead: dict[str, list[str]] = {}
+    for defense in defenses:
+        seen = view_type(adversary, defense)
+        if seen is not usual:
+            left = "nothing" if seen is None else IN_WORDS[seen][-1]
+            name = " + ".join(one.name for one in parts(defense))
+            instead.setdefault(left, []).extend([name] if name not in instead.get(left, []) else [])
+    narrowed = (f"instead only {left} under {', '.join(names)}" for left, names in instead.items())
+    return AdversaryEntry(id=adversary, label=LABELS[adversary], sees=(*IN_WORDS[usual], *narrowed))
+
+
 def _setting(defense: Defense, audited: Defense) -> Setting:
-    """Describe a defense setting; a budget is read from its fields, where it has them."""
-    parameters = {name: value for name, value in as_table(defense).items() if name != "name"}
-    epsilon, delta = parameters.get("epsilon"), parameters.get("delta")
+    """Describe a defense setting; a budget is read from its fields, of a stack's first defense that has one."""
+    combined = parts(defense)
+    several = len(combined) > 1
+    parameters = {
+        f"{one.name}.{name}" if several else name: value
+        for one in combined
+        for name, value in as_table(one).items()
+        if name != "name"
+    }
+    budgets = [one for one in combined if getattr(one, "epsilon", None) is not None]
+    epsilon, delta = (getattr(budgets[0], name, None) for name in ("epsilon", "delta")) if budgets else (None, None)
     if defense.name == "none":
         label = "no DP"
     elif epsilon is not None:
-        label = f"ε = {epsilon:g}"
+        label = " + ".join([f"ε = {epsilon:g}", *(one.name for one in combined if one is not budgets[0])])
     else:
         label = setting_id(defense)
     return Setting(
         id=setting_id(defense),
         label=label,
-        defense=defense.name,
-        description=description(type(defense)),
+        defense=" + ".join(one.name for one in combined),
+        description="; ".join(description(type(one)) for one in combined),
         parameters=parameters,
         epsilon=None if epsilon is None else float(epsilon),
         delta=None if epsilon is None or delta is None else float(delta),

@@ -7,7 +7,7 @@ their authors need.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -297,6 +297,43 @@ class Candidates(Records):
     clients: Tensor
 
 
+class GradientKernel(Protocol):
+    """Closed forms of the gradients of a classifier's cross-entropy, for models that have them.
+
+    Weights are (models, parameters), inputs (models or 1, samples, features), labels (models or 1, samples).
+    """
+
+    def pays(self, models: int, samples: int) -> bool:
+        """Return whether the closed form is cheaper than differentiating the outputs; a fixed rule, no timing."""
+        ...
+
+    def batch_gradients(self, weights: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return losses (models, samples), and gradients (models, parameters) of each model's mean loss."""
+        ...
+
+    def example_gradients(self, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the gradient of each record's own loss, (models, samples, parameters)."""
+        ...
+
+    def prepare(self, weights: Tensor) -> Tensor | None:
+        """Return what `slopes` needs to know of each model; None if that takes too much memory."""
+        ...
+
+    def slopes(self, prepared: Tensor, which: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return gradients and their derivatives in the records' features.
+
+        Args:
+            prepared: From `prepare`, a row a model.
+            which: (problems,), the model of each problem.
+            inputs: (problems, samples, features)
+            labels: (problems, samples)
+
+        Returns:
+            (problems, samples, parameters) and (features, problems, samples, parameters).
+        """
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """The model as a function of a flat weight vector: public, whoever attacks.
@@ -308,6 +345,9 @@ class Architecture:
         wrapped: (parameters,), true where a parameter is an angle of period 2 pi.
         outputs: (weights (..., parameters), inputs (..., features)) to logits (..., classes). The leading dimensions
             of the two broadcast.
+        sampled: The same from a number of shots, third, and a generator, fourth: what a device answers; no derivatives.
+            None for a model that nobody measures.
+        kernel: Closed forms of the gradients; None where only `outputs` can be differentiated.
     """
 
     n_parameters: int
@@ -315,6 +355,8 @@ class Architecture:
     n_classes: int
     wrapped: Tensor
     outputs: Callable[[Tensor, Tensor], Tensor]
+    sampled: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
+    kernel: GradientKernel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

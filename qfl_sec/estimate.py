@@ -28,7 +28,7 @@ START_SECONDS = 6.0
 PROBE_RECORDS = 256
 
 PROBE_AMPLITUDES = 1 << 16
-"""Most amplitudes of all records of a probe together: looking must not take the memory that it warns of."""
+"""Most amplitudes of a probe, over all records and layers: looking must not take the memory that it warns of."""
 
 GRADIENT_COST = 3
 """Circuit evaluations that a gradient by backpropagation is worth: one forward, about two back."""
@@ -166,7 +166,8 @@ def _measure(config: TrainingConfig) -> _Rate:
     sizes = np.bincount(owners[members], minlength=config.federation.clients).tolist()
     setup = make_setup(config.defense, config.federation, owners, sizes, config.seed, arch.n_parameters)
     reference = population.reference(config.federation.dtype)
-    probed = max(1, min(PROBE_RECORDS, PROBE_AMPLITUDES >> getattr(config.model, "qubits", 0)))
+    held = getattr(config.model, "layers", 1) << getattr(config.model, "qubits", 0)
+    probed = max(1, min(PROBE_RECORDS, PROBE_AMPLITUDES // held))
     rows = torch.arange(probed) % len(reference)
     weights, fastest, before = flat_weights(module), math.inf, _peak_memory()
     with single_thread():

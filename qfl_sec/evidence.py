@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from qfl_sec.checking import InputError
 from qfl_sec.contracts import Adversary, Attack, Scores
 from qfl_sec.grid import CellTask, Plan, TrainingTask
 from qfl_sec.harness import scores_from_bytes
@@ -50,12 +51,14 @@ class Evidence:
             self._tasks.setdefault((task.variant, task.setting), []).append(task)
             folder = transcripts / task.folder_name
             if task.key not in self._trained and is_trained(task, transcripts):
-                metadata = Transcript.load(folder).metadata
+                metadata, population = Transcript.load(folder).metadata, task.config.population()
+                if population.fingerprint != metadata.data_fingerprint:
+                    raise InputError(f"{folder}: made from other data than {task.config.data.title} holds. Remove it.")
                 self._trained[task.key] = Trained(
                     task=task,
                     metadata=metadata,
                     truth=load_truth(folder, metadata),
-                    population=task.config.population(),
+                    population=population,
                 )
         for cell in plan.cells:
             place = (cell.training.variant, cell.training.setting, cell.adversary, cell.attack.name)

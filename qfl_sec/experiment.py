@@ -18,7 +18,8 @@ from qfl_sec import plugins
 from qfl_sec.batches import steps_per_round
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack, Defense
-from qfl_sec.datasets import DATASETS, DataSpec
+from qfl_sec.datasets import DataSpec, inspect
+from qfl_sec.defenses.stack import Stack
 from qfl_sec.experiment_file import override, read_toml
 from qfl_sec.federation import FederationSpec
 from qfl_sec.models import ModelSpec, VariationalClassifier
@@ -133,6 +134,8 @@ class Experiment:
         for key, value in point.items():
             table, _, name = key.partition(".")
             check_known(table, SWEPT, "[sweep]: unknown table", remedy='Write a key such as "model.layers"')
+            if key == "data.file":
+                raise ValueError("[sweep]: data.file cannot be swept. Audit each file by an experiment of its own.")
             parts.setdefault(table, differing(getattr(self, table)))[name] = value
         place = f"[sweep]: {listed(point)}"
         specs = {table: read_table(table, content, f"{place}: [{table}]") for table, content in parts.items()}
@@ -156,13 +159,9 @@ class Experiment:
 
     def _check_fit(self) -> None:
         """Refuse tables that contradict each other."""
-        features, qubits = self.data.features, getattr(self.model, "qubits", None)
-        if qubits is not None and qubits != features:
-            remedy = f"Set [model] qubits = {features} or [data] features = {qubits}"
-            raise ValueError(f"Expected [model] qubits={qubits} = [data] features={features}, one each. {remedy}.")
-        info = DATASETS[self.data.name]
-        if qubits is not None and qubits < info.classes:
-            raise ValueError(f"Expected [model] qubits={qubits} >= {info.classes}, one for each class to be read out.")
+        info = inspect(self.data)
+        if isinstance(self.model, VariationalClassifier):
+            self.model.check_fit(self.data.features, info.classes)
         left = 1 - self.data.test_fraction - self.data.reference_fraction
         if self.federation.clients > max(1.0, info.records * left * 1.1):
             raise ValueError(
@@ -178,7 +177,7 @@ class Experiment:
 
     def _transcript_bytes(self, records: int) -> int:
         """Return roughly how large the tensors of one training are, with so many records at a client."""
-        spec, info = self.federation, DATASETS[self.data.name]
+        spec, info = self.federation, inspect(self.data)
         if isinstance(self.model, VariationalClassifier):
             parameters = 3 * self.model.layers * self.model.qubits
         else:
@@ -190,14 +189,24 @@ class Experiment:
 
 
 def setting_id(defense: Defense) -> str:
-    """Return what tells a setting from the others: its name, with the parameters if it has any."""
+    """Return what tells a setting from the others: its name, with the parameters if it has any; of a stack, all."""
+    if isinstance(defense, Stack):
+        return " + ".join(setting_id(one) for one in defense.defenses)
     given = {key: value for key, value in as_table(defense).items() if key != "name"}
     return f"{defense.name}({listed(given)})" if given else defense.name
 
 
-def dumps(experiment: Experiment) -> str:
-    """Return the experiment as the text of its file, every default written out."""
+def dumps(experiment: Experiment, *, folders: bool = True) -> str:
+    """Return the experiment as the text of its file, every default written out.
+
+    Args:
+        experiment: What to write.
+        folders: Whether files are written with their folders; without, the text is the same wherever they lie, and is
+            no experiment to be run.
+    """
     tables: dict[str, Any] = {name: as_table(getattr(experiment, name)) for name in SPECS}
+    if not folders and experiment.data.file is not None:
+        tables["data"]["file"] = experiment.data.title
     tables["defenses"] = [as_table(defense) for defense in experiment.defenses]
     tables["attacks"] = [as_table(attack) for attack in experiment.attacks]
     tables["sweep"] = {axis.key: list(axis.values) for axis in experiment.sweep}
@@ -208,7 +217,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Experiment:
     """Read an experiment file.
 
     Args:
-        path: A TOML file.
+        path: A TOML file; a relative [data] file counts from its folder.
         overrides: Changes to it, each "table.key=value" with a TOML value; a bare word is a string.
 
     Raises:
@@ -217,6 +226,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Experiment:
     tables = read_toml(Path(path))
     for change in overrides:
         override(tables, change)
+    _place_data(tables, Path(path).parent)
     changes = f" with --set {' --set '.join(overrides)}" if overrides else ""
     return parse(tables, f"{path}{changes}")
 
@@ -253,6 +263,13 @@ def parse(tables: Mapping[str, Any], source: str) -> Experiment:
         raise InputError(str(error) if known else f"{source}: {error}") from None
 
 
+def _place_data(tables: Mapping[str, Any], folder: Path) -> None:
+    """Let a relative path in [data] count from the experiment's folder, in place."""
+    data = tables.get("data")
+    if isinstance(data, dict) and isinstance(data.get("file"), str):
+        data["file"] = str(folder / data["file"])
+
+
 def _read_sweep(content: Any, place: str) -> Iterable[Axis]:
     for key, value in as_mapping(content, place).items():
         if isinstance(value, dict):
@@ -282,8 +299,10 @@ def _distinct(settings: Iterable[Defense]) -> list[Defense]:
     return found
 
 
-def _matches(table: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    return all(
-        key in table and table[key] == value and isinstance(table[key], bool) == isinstance(value, bool)
-        for key, value in wanted.items()
-    )
+def _matches(found: Any, wanted: Any) -> bool:
+    """Return whether a table has every key that is wanted of it, and so has each table of a stack."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        return all(key in found and _matches(found[key], value) for key, value in wanted.items())
+    if isinstance(found, list) and isinstance(wanted, list) and len(found) == len(wanted):
+        return all(map(_matches, found, wanted))
+    return bool(found == wanted) and isinstance(found, bool) == isinstance(wanted, bool)

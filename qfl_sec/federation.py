@@ -23,7 +23,7 @@ from qfl_sec.conformance import check_gradients
 from qfl_sec.contracts import Architecture, Defense, Records, Setup
 from qfl_sec.datasets import DataSpec, Splits
 from qfl_sec.models import ModelSpec, architecture, equal_size_mlp, flat_weights, load_flat_weights
-from qfl_sec.partition import check_scheme
+from qfl_sec.partition import Scheme, check_scheme
 from qfl_sec.population import Population, populate, toss_membership
 from qfl_sec.randomness import Streams
 from qfl_sec.rounds import RoundLoop
@@ -53,7 +53,7 @@ class FederationSpec:
         learning_rate: Its step size.
         average: "plain" averages updates; "weighted" weighs them by the clients' numbers of records.
         partition: How records are dealt to clients.
-        alpha: Concentration of the "dirichlet" partition; None for the others.
+        alpha: Concentration of the "dirichlet" and "quantity_skew" partitions; None for the others.
         precision: "double" lets an exact inversion be told from a near one; "single" is faster.
     """
 
@@ -67,7 +67,7 @@ class FederationSpec:
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = 1.0
     average: Literal["plain", "weighted"] = "plain"
-    partition: Literal["iid", "dirichlet", "by_label"] = "iid"
+    partition: Scheme = "iid"
     alpha: float | None = None
     precision: Literal["single", "double"] = "double"
 

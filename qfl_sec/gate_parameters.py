@@ -59,9 +59,11 @@ class ParameterMap:
 
     Attributes:
         levels: What each parameter depends on.
+        mixed: Whether each depends on inputs and weights together.
     """
 
     levels: list[int]
+    mixed: list[bool]
 
     def __init__(self, graph: fx.GraphModule) -> None:
         nodes = list(graph.graph.nodes)
@@ -72,10 +74,12 @@ class ParameterMap:
         symbols = _Symbols(graph)
         self._expressions = [symbols.scalar(node) for node in self._outputs]
         depends = _dependencies(nodes)
-        self.levels = [
-            depends[node] if expression is None else _level(expression)
+        sources = [
+            depends[node] if expression is None else frozenset(_leaves(expression, 0))
             for node, expression in zip(self._outputs, self._expressions, strict=True)
         ]
+        self.levels = [INPUTS if "x" in names else WEIGHTS if "w" in names else CONSTANT for names in sources]
+        self.mixed = [len(names) == 2 for names in sources]
         for node in nodes:
             node.meta.clear()  # the probes' fake tensors cannot be copied or pickled
 
@@ -95,7 +99,7 @@ class ParameterMap:
             if key[0] == "opaque":
                 pieces.append((members, self._opaque_scalar(members[0])))
             else:
-                leaves = [_leaves(self._scalar_expression(slot)) for slot in members]
+                leaves = [_leaves(self._scalar_expression(slot), 1) for slot in members]
                 pieces.append((members, _vectorised(key, list(zip(*leaves, strict=True)), len(members), device)))
         columns = {slot: column for column, slot in enumerate(slot for members, _ in pieces for slot in members)}
         gather = _selector([columns[slot] for slot in slots], len(columns), device)
@@ -108,6 +112,19 @@ class ParameterMap:
             return gather(values[0])
 
         return evaluate
+
+    def weight(self, slot: int) -> int | None:
+        """Return which weight a parameter is, unchanged; None if it is something else."""
+        expression = self._expressions[slot]
+        return int(expression[1]) if expression is not None and expression[0] == "w" else None
+
+    def features(self, slot: int, n_features: int) -> frozenset[int]:
+        """Return which inputs a parameter depends on; all of them where it is not a pointwise formula."""
+        expression = self._expressions[slot]
+        if expression is None:
+            return frozenset(range(n_features)) if self.levels[slot] == INPUTS else frozenset()
+        names, positions = _leaves(expression, 0), _leaves(expression, 1)
+        return frozenset(i for name, i in zip(names, positions, strict=True) if name == "x")
 
     def array(self, slot: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function that evaluates one parameter of any shape, giving (*shape, models, samples)."""
@@ -270,23 +287,14 @@ def _skeleton(expression: Expression) -> Expression:
     return (head, tuple(_skeleton(operand) for operand in expression[1]))
 
 
-def _leaves(expression: Expression) -> list[int]:
-    """Return the positions of the leaves, from left to right."""
+def _leaves(expression: Expression, part: int) -> list[Any]:
+    """Return the names (part 0) or the positions (part 1) of the leaves, from left to right."""
     head = expression[0]
     if head in ("x", "w"):
-        return [expression[1]]
+        return [expression[part]]
     if head in ("k", "literal"):
         return []
-    return [leaf for operand in expression[1] for leaf in _leaves(operand)]
-
-
-def _level(expression: Expression) -> int:
-    head = expression[0]
-    if head in ("x", "w"):
-        return INPUTS if head == "x" else WEIGHTS
-    if head in ("k", "literal"):
-        return CONSTANT
-    return max((_level(operand) for operand in expression[1]), default=CONSTANT)
+    return [leaf for operand in expression[1] for leaf in _leaves(operand, part)]
 
 
 def _vectorised(
@@ -332,14 +340,14 @@ def _selector(columns: list[int], length: int | None, device: torch.device) -> C
     return lambda values: values.index_select(0, index)
 
 
-def _dependencies(nodes: list[fx.Node]) -> dict[fx.Node, int]:
-    """Return what each recorded value depends on."""
+def _dependencies(nodes: list[fx.Node]) -> dict[fx.Node, frozenset[str]]:
+    """Return which of inputs "x" and weights "w" each recorded value depends on."""
     placeholders = [node for node in nodes if node.op == "placeholder"]
-    levels = dict(zip(placeholders, (INPUTS, WEIGHTS), strict=True))
+    sources = dict(zip(placeholders, (frozenset("x"), frozenset("w")), strict=True))
     for node in nodes:
-        if node not in levels:
-            levels[node] = max((levels[source] for source in node.all_input_nodes), default=CONSTANT)
-    return levels
+        if node not in sources:
+            sources[node] = frozenset().union(*(sources[source] for source in node.all_input_nodes))
+    return sources
 
 
 def _only(graph: fx.GraphModule, output: fx.Node) -> fx.GraphModule:

@@ -1,8 +1,8 @@
-"""PennyLane operations as four kinds of gates.
+"""PennyLane operations as five kinds of gates.
 
 Every circuit is written as phases (diagonal gates whose angles are linear in the parameters), turns (RY), permutations
 of the basis states and, for what is left, dense matrices: an RX or Rot is a turn between phases, a CNOT a permutation.
-Global phases are dropped.
+Noise channels keep their Kraus matrices. Global phases are dropped.
 """
 
 from collections.abc import Callable, Sequence
@@ -110,7 +110,22 @@ class Start:
     constant: Array | None = field(default=None, repr=False)
 
 
-Gate = Phase | Turn | Permutation | Dense | Start
+@dataclass(frozen=True, kw_only=True)
+class Channel:
+    """A noise channel.
+
+    Attributes:
+        name: PennyLane's name of it.
+        wires: Positions.
+        kraus: The Kraus matrices (2^wires, 2^wires), one list for all models or one for each.
+    """
+
+    name: str
+    wires: tuple[int, ...]
+    kraus: tuple[tuple[Array, ...], ...] = field(repr=False)
+
+
+Gate = Phase | Turn | Permutation | Dense | Start | Channel
 
 
 def translate(operation: Any, order: dict[Any, int], values: list[Tensor]) -> list[Gate]:
@@ -124,13 +139,15 @@ def translate(operation: Any, order: dict[Any, int], values: list[Tensor]) -> li
     Raises:
         InputError: If the operation has no place in a statevector program, named in the message.
     """
-    if isinstance(operation, qml.operation.Channel) or not isinstance(operation, qml.operation.Operator):
+    if not isinstance(operation, qml.operation.Operator):
         raise _refused(operation)
     if len(operation.wires) == 0 or operation.name in ("GlobalPhase", "Identity", "Barrier"):
         return []
     wires = tuple(order[wire] for wire in operation.wires)
     if isinstance(operation, qml.operation.StatePrepBase):
         return [_start(operation, wires, values)]
+    if isinstance(operation, qml.operation.Channel):
+        return [_channel(operation, wires)]
     if isinstance(operation, qml.ops.op_math.Adjoint):
         inner = translate(operation.base, order, values)
         return [_inverse(gate, values) for gate in reversed(inner)]
@@ -225,6 +242,14 @@ def _start(operation: Any, wires: tuple[int, ...], values: list[Tensor]) -> Star
     return Start(wires=wires, constant=np.asarray(vector))
 
 
+def _channel(operation: Any, wires: tuple[int, ...]) -> Channel:
+    if _has_tensors(operation):
+        raise InputError(f"{operation.name} depends on inputs or weights. Expected constant noise strengths.")
+    return Channel(
+        name=operation.name, wires=wires, kraus=(tuple(np.asarray(matrix) for matrix in operation.kraus_matrices()),)
+    )
+
+
 def _inverse(gate: Gate, values: list[Tensor]) -> Gate:
     if isinstance(gate, Phase):
         return replace(gate, coefficients=-gate.coefficients, constant=-gate.constant)
@@ -236,7 +261,7 @@ def _inverse(gate: Gate, values: list[Tensor]) -> Gate:
         return replace(gate, constant=gate.constant.conj().T)
     if isinstance(gate, Dense) and gate.slot is not None:
         return replace(gate, slot=_slot(values[gate.slot].mH.clone(), values))
-    raise InputError("A state preparation has no adjoint here. Apply it first, unmodified.")
+    raise InputError("A state preparation or channel has no adjoint here. Apply it unmodified.")
 
 
 def _constant(matrix: Array, wires: tuple[int, ...]) -> list[Gate]:

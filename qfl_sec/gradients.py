@@ -1,10 +1,10 @@
 """Losses of a model and their gradients, one a record."""
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad
 
+from qfl_sec.batched_circuit import Layout, lead_shape
 from qfl_sec.contracts import Architecture
 
 
@@ -28,8 +28,9 @@ def losses(architecture: Architecture, weights: Tensor, inputs: Tensor, labels: 
 def per_example_gradients(architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of each record's own cross-entropy with respect to the weights.
 
-    The weights are repeated for each record, so that one backward pass of the summed loss gives every record's gradient
-    apart. The result can be differentiated again, and taken under `torch.func.vmap`, `jvp`, `jacfwd`.
+    Where the architecture has closed forms and they pay, they are taken. Otherwise the weights are repeated for each
+    record, so that one backward pass of the summed loss gives every record's gradient apart. The result can be
+    differentiated again, and taken under `torch.func.vmap`, `jvp`, `jacfwd`.
 
     Args:
         architecture: The model.
@@ -40,11 +41,42 @@ def per_example_gradients(architecture: Architecture, weights: Tensor, inputs: T
     Returns:
         (..., parameters)
     """
-    lead = np.broadcast_shapes(weights.shape[:-1], inputs.shape[:-1])
-    repeated = weights.expand(*lead, weights.shape[-1])
+    layout = Layout(lead_shape(inputs.shape[:-1], weights.shape[:-1]), weights.shape[:-1])
+    kernel = architecture.kernel
+    if kernel is not None and kernel.pays(layout.models, layout.samples):
+        columns, vectors = layout.sources(inputs, weights)
+        rows = layout.columns(labels.unsqueeze(-1))[0]
+        closed = kernel.example_gradients(vectors[..., 0].mT, columns.permute(1, 2, 0), rows)
+        return layout.restore(closed.permute(2, 0, 1))
+    repeated = weights.expand(*layout.lead, weights.shape[-1])
 
     def total(each: Tensor) -> Tensor:
         return losses(architecture, each, inputs, labels).sum()
 
     gradients: Tensor = grad(total)(repeated)
     return gradients
+
+
+def batch_gradients(
+    architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return each record's loss, and the gradient of each model's mean loss.
+
+    Args:
+        architecture: The model.
+        weights: (models, parameters)
+        inputs: (models or 1, samples, features)
+        labels: (models or 1, samples), integers.
+
+    Returns:
+        Losses (models, samples) in nats, gradients (models, parameters).
+    """
+    if architecture.kernel is not None:
+        return architecture.kernel.batch_gradients(weights, inputs, labels)
+
+    def total(each: Tensor) -> tuple[Tensor, Tensor]:
+        found = losses(architecture, each.unsqueeze(1), inputs, labels)
+        return found.mean(1).sum(), found
+
+    gradients, found = grad(total, has_aux=True)(weights)
+    return found, gradients

@@ -23,6 +23,7 @@ from typing import Any
 from qfl_sec import datasets
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import ADVERSARIES, Adversary, Attack, Defense, visible
+from qfl_sec.defenses.stack import Stack
 from qfl_sec.experiment import Experiment, setting_id
 from qfl_sec.federation import Kind, TrainingConfig
 from qfl_sec.tasks import CellTask, Plan, TrainingTask
@@ -114,14 +115,16 @@ def canonical(value: Any) -> bytes:
 def describe(value: Any) -> Any:
     """Return a configuration as plain data: dataclasses by registered name and fields, in depth.
 
-    An integer in a field that is declared a float counts as that float, as it does when it is read from a file.
+    An integer in a field that is declared a float counts as that float, as it does when it is read from a file. Fields
+    whose metadata say `in_key=False`, such as paths, are left out.
 
     Raises:
         InputError: If a value is neither plain data nor a dataclass, or not finite: it could not be part of a key.
     """
     if is_dataclass(value) and not isinstance(value, type):
         hints = typing.get_type_hints(type(value))
-        content = {field.name: _as_declared(getattr(value, field.name), hints[field.name]) for field in fields(value)}
+        keyed = [field.name for field in fields(value) if field.metadata.get("in_key", True)]
+        content = {name: _as_declared(getattr(value, name), hints[name]) for name in keyed}
         return {"type": _type_name(type(value)), "fields": {name: describe(one) for name, one in content.items()}}
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: describe(one) for key, one in value.items()}
@@ -170,7 +173,8 @@ def plugin_sources(part: Defense | Attack) -> dict[str, str]:
     without a file, typed into a notebook, the compiled methods count.
     """
     found: dict[str, str] = {}
-    for kind in type(part).__mro__:
+    classes = [type(one) for one in part.defenses] if isinstance(part, Stack) else [type(part)]
+    for kind in (base for cls in classes for base in cls.__mro__):
         top = kind.__module__.partition(".")[0]
         if top not in _NOT_PLUG_INS:
             found |= _module_source(kind.__module__) or {kind.__qualname__: _code_digest(kind)}
@@ -245,7 +249,6 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-@cache
 def _fingerprint(spec: datasets.DataSpec) -> str:
     return datasets.load(spec).fingerprint
 

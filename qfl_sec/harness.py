@@ -21,6 +21,7 @@ from qfl_sec.contracts import (
     NotApplicableError,
     Reconstructions,
     Scores,
+    UpdatesView,
     View,
 )
 from qfl_sec.federation import build_model, train
@@ -75,15 +76,18 @@ def run_cell(task: CellTask, folder: Path) -> bytes:
 def attack_with_control(attack: Attack, view: View, knowledge: Knowledge, streams: Streams) -> bytes:
     """Run an attack and its signal-free control on one view; return both sets of raw scores as bytes.
 
-    The control of a membership attack is the same attack with every candidate laid at the next client's door, whose
-    updates it never entered. The control of a reconstruction needs no run of its own: it compares each answer with the
-    records behind another client's update.
+    The control of a membership attack on updates is the same attack with every candidate laid at the next client's
+    door, whose updates it never entered. An attack that does without single updates would not notice: its control asks
+    about the next candidate's record in each candidate's place. The control of a reconstruction needs no run of its
+    own: it compares each answer with the records behind another client's update.
     """
     role = f"attack {attack.name} by {view.adversary}"
     scores = _checked(attack.run(view, knowledge, generator=streams.torch(role)), attack, knowledge)
     control: Scores | None = None
-    if knowledge.candidates is not None and view.setup.clients > 1:
-        moved = replace(knowledge, candidates=_moved(knowledge.candidates, view.setup.clients))
+    single_updates = all(issubclass(one, UpdatesView) for one in attack.requires)
+    if knowledge.candidates is not None and (view.setup.clients > 1 or not single_updates):
+        exchanged = _moved(knowledge.candidates, view.setup.clients) if single_updates else _next(knowledge.candidates)
+        moved = replace(knowledge, candidates=exchanged)
         generator = streams.torch(f"{role}, control")
         control = _checked(attack.run(view, moved, generator=generator), attack, moved)
     return scores_to_bytes(scores, control)
@@ -120,6 +124,10 @@ def _checked(scores: Scores, attack: Attack, knowledge: Knowledge) -> Scores:
 
 def _moved(candidates: Candidates, clients: int) -> Candidates:
     return replace(candidates, clients=(candidates.clients + 1) % clients)
+
+
+def _next(candidates: Candidates) -> Candidates:
+    return replace(candidates, features=candidates.features.roll(1, 0), labels=candidates.labels.roll(1, 0))
 
 
 def scores_to_bytes(scores: Scores, control: Scores | None) -> bytes:

@@ -118,7 +118,7 @@ def _reconstruction_control(measured: Sequence[Measurement]) -> Instrument:
     )
 
 
-_MEMBERSHIP_LABEL = "Scores for the wrong client find no members"
+_MEMBERSHIP_LABEL = "Scores for the wrong client or record find no members"
 _RECONSTRUCTION_LABEL = "An unrelated update rebuilds nothing"
 
 

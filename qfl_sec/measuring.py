@@ -90,7 +90,8 @@ def _unmeasured(
 def _described(attack: Attack) -> str:
     """Return what an attack does, and whether one that rebuilds records is told their labels."""
     if attack.question != "reconstruction":
-        return description(type(attack))
+        shots = getattr(attack, "shots", None)
+        return description(type(attack)) + (f"; {shots} shots an answer" if shots else "")
     told = "told the labels of each batch" if attack.knows_labels else "not told any label of a batch"
     return f"{description(type(attack))}; {told}"
 

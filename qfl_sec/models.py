@@ -5,10 +5,10 @@ Opacus and `state_dict` all reach them. The models built here go further: their 
 that broadcast against those of the inputs, so that many models run on many records in one program.
 """
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -18,9 +18,21 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qfl_sec.checking import InputError
-from qfl_sec.circuits import ENCODINGS, ENTANGLERS, Encoding, Entangler, variational_circuit
-from qfl_sec.contracts import Architecture
-from qfl_sec.statevector import CompiledCircuit, compile_circuit
+from qfl_sec.contracts import Architecture, GradientKernel
+from qfl_sec.variational import VariationalClassifier
+
+__all__ = [
+    "MODELS",
+    "MlpClassifier",
+    "MlpModule",
+    "ModelSpec",
+    "VariationalClassifier",
+    "architecture",
+    "equal_size_mlp",
+    "flat_weights",
+    "load_flat_weights",
+    "unflatten",
+]
 
 
 @runtime_checkable
@@ -30,28 +42,11 @@ class _HasAngles(Protocol):
     def angle_parameters(self) -> frozenset[str]: ...
 
 
-class VariationalModule(nn.Module):
-    """A variational quantum classifier: <Z> of the first qubits as logits.
+@runtime_checkable
+class _HasKernel(Protocol):
+    """A module whose gradients have closed forms, at least for some data."""
 
-    Args:
-        circuit: Takes inputs (..., features) and weights (..., layers, qubits, 3).
-        weights: Initial angles, (layers, qubits, 3).
-    """
-
-    broadcasts_parameters: ClassVar[bool] = True
-
-    def __init__(self, circuit: CompiledCircuit, weights: Tensor) -> None:
-        super().__init__()
-        self.circuit = circuit
-        self.weights = nn.Parameter(weights)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Map records (..., features) to logits (..., classes)."""
-        return self.circuit(inputs, self.weights)
-
-    def angle_parameters(self) -> frozenset[str]:
-        """Return the parameters of period 2 pi: all, since a whole turn of `Rot` only changes the state's sign."""
-        return frozenset({"weights"})
+    def gradient_kernel(self, n_features: int, n_classes: int) -> GradientKernel | None: ...
 
 
 class MlpModule(nn.Module):
@@ -73,80 +68,6 @@ class MlpModule(nn.Module):
         """Map records (..., features) to logits (..., classes)."""
         hidden = torch.tanh(torch.einsum("...i,...ij->...j", inputs, self.w1))  # (..., hidden)
         return torch.einsum("...i,...ij->...j", hidden, self.w2)
-
-
-@lru_cache(maxsize=32)
-def _circuit(encoding: Encoding, entangler: Entangler, qubits: int, layers: int, classes: int) -> CompiledCircuit:
-    """Trace a built-in circuit once."""
-    function = variational_circuit(
-        encoding=encoding, entangler=entangler, n_qubits=qubits, n_layers=layers, n_classes=classes
-    )
-    return compile_circuit(function, n_qubits=qubits, weight_shape=(layers, qubits, 3))
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariationalClassifier:
-    """Variational quantum classifier: encoded features, CNOTs and Rot gates in layers, Z readout.
-
-    Attributes:
-        encoding: "arctan", RY(arctan x) RZ(arctan x^2) on each qubit, or "angle", RY(x).
-        entangler: How the CNOTs of a layer chain the qubits: "ring" or "linear".
-        qubits: One a feature, 1 to 20: a record's state takes 2^qubits complex numbers.
-        layers: At least 1; each has 3 angles a qubit.
-
-    Raises:
-        ValueError: If a value is impossible.
-
-    Reference:
-        Chen & Yoo 2021 (arXiv 2103.12010), figure 3.
-    """
-
-    name: ClassVar[str] = "variational_classifier"
-    encoding: Encoding = "arctan"
-    entangler: Entangler = "ring"
-    qubits: int = 4
-    layers: int = 3
-
-    def __post_init__(self) -> None:
-        for key, known in (("encoding", ENCODINGS), ("entangler", ENTANGLERS)):
-            if getattr(self, key) not in known:
-                raise ValueError(f"Unknown {key}={getattr(self, key)!r}. Known: {', '.join(known)}")
-        if not 1 <= self.qubits <= 20:
-            raise ValueError(f"Expected 1 <= qubits={self.qubits} <= 20")
-        if self.layers < 1:
-            raise ValueError(f"Expected layers={self.layers} >= 1")
-
-    def build(
-        self, n_features: int, n_classes: int, *, generator: torch.Generator, dtype: torch.dtype
-    ) -> VariationalModule:
-        """Return the module, its angles drawn uniformly from (-pi, pi].
-
-        The angles are drawn in double precision whatever `dtype`, so that both precisions start from the same model.
-
-        Raises:
-            InputError: If the qubits do not fit the features or the classes.
-        """
-        if self.qubits != n_features:
-            remedy = f"Set qubits = {n_features}, or give the data {self.qubits} features."
-            raise InputError(f"Expected qubits={self.qubits} = features={n_features}: one qubit a feature. {remedy}")
-        if n_classes > self.qubits:
-            remedy = f"Use at least {n_classes} qubits and features."
-            raise InputError(f"Expected classes={n_classes} <= qubits={self.qubits}: one is read out a class. {remedy}")
-        shape = (self.layers, self.qubits, 3)
-        angles = math.pi - 2 * math.pi * torch.rand(shape, generator=generator, dtype=torch.float64)
-        circuit = _circuit(self.encoding, self.entangler, self.qubits, self.layers, n_classes)
-        return VariationalModule(circuit, angles.to(dtype))
-
-    def summary(self) -> str:
-        """Return the model in words.
-
-        Example:
-            >>> VariationalClassifier(layers=2).summary()
-            'arctan encoding, 4 qubits, 2 layers of ring CNOTs and Rot gates, Z readout'
-        """
-        layers = f"{self.layers} layer{'s' if self.layers > 1 else ''}"
-        qubits = f"{self.qubits} qubit{'s' if self.qubits > 1 else ''}"
-        return f"{self.encoding} encoding, {qubits}, {layers} of {self.entangler} CNOTs and Rot gates, Z readout"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,36 +113,6 @@ MODELS: Mapping[str, type[VariationalClassifier] | type[MlpClassifier]] = Mappin
     {model.name: model for model in (VariationalClassifier, MlpClassifier)}
 )
 """Every model's dataclass by name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelInfo:
-    """A model as lists show it.
-
-    Attributes:
-        name: Its registered name.
-        description: One line.
-        parameters: Its fields with their defaults.
-    """
-
-    name: str
-    description: str
-    parameters: Mapping[str, str | int]
-
-
-def model_table() -> tuple[ModelInfo, ...]:
-    """Return every model as lists show it, by name.
-
-    Example:
-        >>> [info.name for info in model_table()]
-        ['mlp_classifier', 'variational_classifier']
-    """
-    return tuple(
-        ModelInfo(
-            name=name, description=(MODELS[name].__doc__ or "").splitlines()[0], parameters=asdict(MODELS[name]())
-        )
-        for name in sorted(MODELS)
-    )
 
 
 def equal_size_mlp(n_features: int, n_classes: int, n_parameters: int) -> MlpClassifier:
@@ -274,7 +165,9 @@ def architecture(module: nn.Module, n_features: int, n_classes: int) -> Architec
 
     Args:
         module: Takes records (batch, features) to logits (batch, classes). A method `angle_parameters` may name the
-            parameters that are angles of period 2 pi.
+            parameters that are angles of period 2 pi, a method `gradient_kernel` may give the gradients' closed forms
+            for numbers of features and classes. A `forward` with keywords `shots` and `generator` gives
+            sampled outputs, too.
         n_features: Length of a record.
         n_classes: Number of labels.
     """
@@ -292,12 +185,21 @@ def architecture(module: nn.Module, n_features: int, n_classes: int) -> Architec
             raise InputError(f"{found} Give it one output a class.")
         return logits
 
+    def sampled(weights: Tensor, inputs: Tensor, shots: int, generator: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = functional_call(
+                module, unflatten(module, weights), (inputs,), {"shots": shots, "generator": generator}
+            )
+        return logits
+
     return Architecture(
         n_parameters=sum(parameter.numel() for _, parameter in named),
         n_features=n_features,
         n_classes=n_classes,
         wrapped=torch.cat(wrapped),
         outputs=outputs,
+        sampled=sampled if "shots" in inspect.signature(module.forward).parameters else None,
+        kernel=module.gradient_kernel(n_features, n_classes) if isinstance(module, _HasKernel) else None,
     )
 
 

@@ -1,12 +1,19 @@
-"""How the records are dealt to the clients: at random, with skewed labels, or sorted by label."""
+"""How the records are dealt to the clients: at random, with skewed labels or sizes, or sorted by label."""
+
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from qfl_sec.checking import InputError
 
-SCHEMES = ("iid", "dirichlet", "by_label")
+Scheme = Literal["iid", "dirichlet", "by_label", "quantity_skew"]
+
+SCHEMES: tuple[Scheme, ...] = get_args(Scheme)
 """The names of the schemes."""
+
+WITH_ALPHA = ("dirichlet", "quantity_skew")
+"""Those that draw shares from a Dirichlet distribution, and need its concentration."""
 
 LARGEST_ALPHA = 1e6
 """Above this concentration the Dirichlet shares are equal for every practical purpose."""
@@ -19,18 +26,19 @@ def check_scheme(scheme: str, alpha: float | None) -> None:
 
     Args:
         scheme: One of `SCHEMES`.
-        alpha: Concentration of the Dirichlet distribution, in (0, `LARGEST_ALPHA`]; None for the other schemes.
+        alpha: Concentration of the Dirichlet distribution, in (0, `LARGEST_ALPHA`]; None for schemes without one.
 
     Raises:
         InputError: If either is impossible, or both do not belong together.
     """
     if scheme not in SCHEMES:
         raise InputError(f"Unknown partition={scheme!r}. Expected one of {', '.join(SCHEMES)}.")
-    if scheme != "dirichlet":
+    if scheme not in WITH_ALPHA:
         if alpha is not None:
-            raise InputError(f"Expected no alpha={alpha} with partition={scheme!r}. Remove it, or choose 'dirichlet'.")
+            remedy = f"Remove it, or choose one of {', '.join(WITH_ALPHA)}."
+            raise InputError(f"Expected no alpha={alpha} with partition={scheme!r}. {remedy}")
     elif alpha is None:
-        raise InputError("partition='dirichlet' has no alpha. Add one; a smaller alpha gives more unequal clients.")
+        raise InputError(f"partition={scheme!r} has no alpha. Add one; a smaller alpha gives more unequal clients.")
     elif not 0 < alpha <= LARGEST_ALPHA:
         remedy = "Choose a number near 1, or partition='iid' for equal clients."
         raise InputError(f"Expected 0 < alpha={alpha} <= {LARGEST_ALPHA:g}. {remedy}")
@@ -46,6 +54,9 @@ def deal(
       gets the share p_kj of the class's records, chosen at random. Labels and sizes are both skewed. A client left with
       nothing gets the first record of the largest client (the lowest number among equals), in the order of their
       numbers.
+    - "quantity_skew": one vector of shares p ~ Dirichlet(alpha, ..., alpha) over the clients is drawn, and client j
+      gets the share p_j of all records, chosen at random: sizes are skewed, labels only by chance. A client left with
+      nothing is helped out as above.
     - "by_label": records are sorted by label, at random inside a label, and cut into contiguous shards, one a client:
       sizes differ by at most one.
 
@@ -53,8 +64,8 @@ def deal(
         labels: (records,), integers; a tensor on the CPU will do.
         clients: Number of clients, from 1 to the number of records.
         scheme: One of `SCHEMES`.
-        alpha: Concentration for "dirichlet": towards 0 each class lies with one client, at large values the clients are
-            alike.
+        alpha: Concentration for "dirichlet" and "quantity_skew": towards 0 each class, or everything, lies with one
+            client, at large values the clients are alike.
         rng: Source of every random choice.
 
     Returns:
@@ -65,8 +76,9 @@ def deal(
 
     Reference:
         Yurochkin et al. 2019 (arXiv 1905.12022), experiments; Li et al. 2022 (arXiv 2102.02079), "distribution-based
-        label imbalance": for each class, shares over the clients. This is the variant used here. Hsu, Qi & Brown 2019
-        (arXiv 1909.06335) draw, for each client, shares over the classes instead, and keep the clients' sizes equal.
+        label imbalance" and "quantity skew": for each class, or once for all records, shares over the clients. These
+        are the variants used here. Hsu, Qi & Brown 2019 (arXiv 1909.06335) draw, for each client, shares over the
+        classes instead, and keep the clients' sizes equal.
 
     Example:
         >>> deal([0, 0, 1, 1], 2, scheme="by_label", rng=np.random.default_rng(0)).tolist()
@@ -80,7 +92,8 @@ def deal(
         remedy = "Choose fewer clients, or smaller test and reference fractions."
         raise InputError(f"Expected 1 <= clients={clients} <= {len(known)}, the number of train records. {remedy}")
     if alpha is not None:
-        return _deal_dirichlet(known, clients, alpha, rng)
+        classes = known if scheme == "dirichlet" else np.zeros_like(known)
+        return _deal_dirichlet(classes, clients, alpha, rng)
     if scheme == "by_label":
         return _deal_by_label(known, clients, rng)
     return rng.permutation(len(known)) % clients

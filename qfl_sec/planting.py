@@ -1,7 +1,9 @@
-"""Planted leaks: updates that certainly give records away, to see whether the attacks can find anything at all.
+"""Planted leaks: updates and models that certainly give records away, to see whether attacks find anything at all.
 
-An attack that finds nothing may be blunt. Each built-in attack therefore runs on the easiest case there is: clients
-that send the exact gradient of one public record each, no defense. What can be found there is known: it was planted.
+An attack that finds nothing may be blunt. Each built-in attack therefore runs on the easiest case there is, without a
+defense. For an attack on updates, these are clients that send the exact gradient of one public record each; for an
+attack on the released model, models that have learned one public record by heart and the opposite of another one's
+label. What can be found there is known: it was planted.
 """
 
 from dataclasses import fields, replace
@@ -18,6 +20,7 @@ from qfl_sec.contracts import (
     MembershipScores,
     Reconstructions,
     Records,
+    ReleasedModelView,
     Setup,
     UpdatesView,
     visible,
@@ -25,24 +28,33 @@ from qfl_sec.contracts import (
 from qfl_sec.federation import TrainingConfig, build_model
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.models import flat_weights
+from qfl_sec.optimizers import LocalOptimizer
 from qfl_sec.randomness import Streams
 from qfl_sec.reconstruction import score
 
 MOST_PLANTED = 20
 """Records that are planted, or a third of the reference split; as many others stay out, for comparison."""
 
+MOST_LEARNED = 10
+"""Models that learn records by heart: an attack may take long on each."""
+
+LEARNING_STEPS, LEARNING_RATE = 40, 0.1
+"""Of Adam, by which a model learns its two records by heart."""
+
 
 def can_plant(attack: Attack) -> bool:
-    """Return whether there is a planted leak for this attack: it reads updates, and is one of this package."""
-    return visible(attack.requires, UpdatesView) and type(attack).__module__.startswith("qfl_sec.")
+    """Return whether there is a planted leak for this attack: it is one of this package, and reads what is planted."""
+    planted = any(visible(attack.requires, view) for view in (UpdatesView, ReleasedModelView))
+    return planted and type(attack).__module__.startswith("qfl_sec.")
 
 
 def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float) -> tuple[int, int]:
     """Return how many planted records an attack finds, and how many were planted.
 
-    A membership attack has found a record that it scores above another one of the same client that was left out; a
-    reconstruction has, when every feature lies within the tolerance. Records that one update does not determine (the
-    rank of its equations is below the number of features) cannot be rebuilt, and do not count as planted.
+    A membership attack has found a record that it scores above another one that was left out, of the same client or of
+    the same model; a model that did not learn its two records does not count as planted. A reconstruction has found a
+    record when every feature lies within the tolerance. Records that one update does not determine (the rank of its
+    equations is below the number of features) cannot be rebuilt, and do not count as planted.
 
     Args:
         attack: As in the experiment; if it has a field `targets`, all planted updates are attacked.
@@ -55,6 +67,9 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float) ->
     count = min(MOST_PLANTED, len(records) // 3)
     planted, absent, rest = (_rows(records, *ends) for ends in ((0, count), (count, 2 * count), (2 * count, None)))
     weights = flat_weights(module)
+    if visible(attack.requires, ReleasedModelView):
+        streams = Streams(config.seed)
+        return _find_learned(attack, architecture, weights, planted, absent, reference=rest, streams=streams)
     view = _view(architecture, weights, planted)
     knowledge = Knowledge(
         architecture=architecture,
@@ -70,6 +85,63 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float) ->
     splits = population.splits
     ranges = (splits.feature_high - splits.feature_low).numpy()
     return _rebuilt(scores, planted.features, ranges, tolerance)
+
+
+def _find_learned(
+    attack: Attack,
+    architecture: Architecture,
+    weights: Tensor,
+    planted: Records,
+    absent: Records,
+    *,
+    reference: Records,
+    streams: Streams,
+) -> tuple[int, int]:
+    """Return how many planted records an attack tells from those left out, by the models that learned them by heart."""
+    planted, absent = _rows(planted, 0, MOST_LEARNED), _rows(absent, 0, MOST_LEARNED)
+    models, setup = _learned_by_heart(architecture, weights, planted, absent)
+    found = learned = 0
+    for row, model in enumerate(models):
+        pair = [_rows(records, row, row + 1) for records in (planted, absent)]
+        candidates = replace(_candidates(*pair), clients=torch.zeros(2, dtype=torch.int64))
+        known, unknown = (architecture.outputs(model, candidates.features).argmax(-1) == candidates.labels).tolist()
+        if not known or unknown:
+            continue
+        knowledge = Knowledge(architecture=architecture, reference=reference, defense=None, candidates=candidates)
+        view = ReleasedModelView(adversary="recipient", setup=setup, weights=model)
+        scores = attack.run(view, knowledge, generator=streams.torch(f"planted {attack.name} {row}"))
+        assert isinstance(scores, MembershipScores)
+        learned += 1
+        found += bool(scores.values[0] > scores.values[1])
+    return found, learned
+
+
+def _learned_by_heart(
+    architecture: Architecture, weights: Tensor, planted: Records, absent: Records
+) -> tuple[Tensor, Setup]:
+    """Return a model for each planted record, (records, parameters), trained on it and on an absent one mislabelled.
+
+    The two records of a model differ in nothing that could be seen without it.
+    """
+    features = torch.stack([planted.features, absent.features], dim=1)  # (records, 2, features)
+    labels = torch.stack([planted.labels, (absent.labels + 1) % architecture.n_classes], dim=1)
+    models = weights.expand(len(planted), -1)
+    optimizer = LocalOptimizer("adam", LEARNING_RATE)
+    for _ in range(LEARNING_STEPS):
+        gradients = per_example_gradients(architecture, models.unsqueeze(1), features, labels).detach()
+        models = optimizer.step(models, gradients.mean(1))
+    setup = Setup(
+        schedule=((0,),),
+        expected_sizes=(2.0,),
+        local_steps=(LEARNING_STEPS,),
+        batch_size=2,
+        sampling="fixed",
+        optimizer="adam",
+        learning_rate=LEARNING_RATE,
+        average="plain",
+        n_parameters=architecture.n_parameters,
+    )
+    return models, setup
 
 
 def _rows(records: Records, start: int, stop: int | None) -> Records:

@@ -34,9 +34,14 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
     {
         "attack": {
             "gradient_inversion": "qfl_sec.attacks.gradient_inversion",
+            "loss_membership": "qfl_sec.attacks.loss_membership",
             "update_membership": "qfl_sec.attacks.update_membership",
         },
-        "defense": {"none": "qfl_sec.defenses.none", "dp_sgd": "qfl_sec.defenses.dp_sgd"},
+        "defense": {
+            "none": "qfl_sec.defenses.none",
+            "dp_sgd": "qfl_sec.defenses.dp_sgd",
+            "secure_aggregation": "qfl_sec.defenses.secure_aggregation",
+        },
     }
 )
 """Module of each built-in plug-in."""

@@ -1,7 +1,6 @@
 """The people behind the data: who holds which candidate, before and after the coins of membership are tossed."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from qfl_sec.contracts import Candidates, Records
 from qfl_sec.datasets import DataSpec, Splits, load, split
-from qfl_sec.partition import deal
+from qfl_sec.partition import Scheme, deal
 from qfl_sec.randomness import Streams
 
 
@@ -41,16 +40,14 @@ class Population:
         return Records(features=self.splits.reference.features.to(dtype), labels=self.splits.reference.labels)
 
 
-def populate(
-    data: DataSpec, *, clients: int, scheme: Literal["iid", "dirichlet", "by_label"], alpha: float | None, seed: int
-) -> Population:
+def populate(data: DataSpec, *, clients: int, scheme: Scheme, alpha: float | None, seed: int) -> Population:
     """Load, split and deal the data of a training; the same for every defense and baseline of a seed.
 
     Args:
         data: The data set and its splits.
         clients: Number of clients.
         scheme: How candidates are dealt.
-        alpha: Concentration of the "dirichlet" scheme.
+        alpha: Concentration, for schemes that have one.
         seed: Of the split and the deal.
 
     Raises:

@@ -13,13 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qfl_sec.adjoint import CHUNK_AMPLITUDES, Measured, Sweep
 from qfl_sec.gate_parameters import CONSTANT, INPUTS, WEIGHTS, ParameterMap, Sources, broadcast_shapes
 from qfl_sec.gates import Array, Dense, Start
 from qfl_sec.readout import Readout, phases_are_seen
 from qfl_sec.steps import PermutationStep, PhaseStep, Schedule, Step, TurnStep, local_states, schedule
+from qfl_sec.sweep_plan import SweepPlan, can_sweep
 from qfl_sec.tape import Recording
 
 _MAX_MATRIX_QUBITS = 8
+_MIN_SWEEP_QUBITS = 9
 _FIXED = -1  # the level of angles that are plain numbers
 
 
@@ -151,8 +154,45 @@ class Program:
         self._like = torch.empty(0, dtype=dtype, device=device)
         plan = schedule(recording.gates, recording.n_qubits, phases_are_seen=phases_are_seen(recording.measurements))
         self.readout = Readout(recording.measurements, recording.n_qubits, plan.permutation, self._like)
+        self.n_measurements = self.readout.count
         self._map = ParameterMap(recording.graph)
         self._compile(plan)
+        self._sweep: Sweep | None = None
+        if self.n_qubits >= _MIN_SWEEP_QUBITS and can_sweep(recording.gates):
+            self._sweep = Sweep(
+                SweepPlan(recording), self._map, self._start, self.readout, plan.permutation, self._like
+            )
+
+    def measured(self, sources: Sources) -> Tensor:
+        """Return all measurements, (k, models, samples); axes along which nothing varies may have length one.
+
+        From `_MIN_SWEEP_QUBITS` qubits on, memory is bounded: samples are taken in chunks, and the gradient is an
+        adjoint sweep, which stores no intermediate states. What it cannot do takes plain torch operations, which store
+        all of them: derivatives that are differentiated again, torch.func transforms, forward-mode derivatives, and
+        gradients of circuits with matrices that are computed or not unitary.
+        """
+        if self.n_qubits < _MIN_SWEEP_QUBITS or _is_transformed():
+            return self._plain(sources)
+        differentiated = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
+        if self._sweep is None:
+            return self._plain(sources) if differentiated else self._piecewise(sources)
+        if not differentiated:
+            return self._sweep.outputs(sources)
+        outputs: Tensor = Measured.apply(*sources, self._sweep, self._plain)  # type: ignore[no-untyped-call]
+        return outputs
+
+    def _plain(self, sources: Sources) -> Tensor:
+        return self.readout.exact(self.state(sources))
+
+    def _piecewise(self, sources: Sources) -> Tensor:
+        """Evaluate a few samples at a time."""
+        models, samples = broadcast_shapes(*(source.shape[1:] for source in sources))
+        length = max(CHUNK_AMPLITUDES // (2**self.n_qubits * max(models, 1)), 1)
+        pieces = []
+        for at in range(0, max(samples, 1), length):
+            inputs, weights = (x[:, :, at : at + length] if x.shape[2] > 1 else x for x in sources)
+            pieces.append(self._plain((inputs, weights)).expand(-1, -1, min(length, samples - at)))
+        return torch.cat(pieces, 2)
 
     def state(self, sources: Sources) -> Tensor:
         """Return the final state, (1 or 2, 2^n, models, samples)."""
@@ -278,6 +318,15 @@ class Program:
 
     def _column(self, values: Array) -> Tensor:
         return self._tensor(values)[:, None, None]
+
+
+def _is_transformed() -> bool:
+    """Return whether a torch.func transform, a forward-mode derivative or a compilation is under way."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch.autograd.forward_ad._current_level >= 0
+        or torch.compiler.is_compiling()
+    )
 
 
 class _Bank:

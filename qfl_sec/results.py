@@ -29,8 +29,8 @@ class Subject:
 
     Attributes:
         title: The report's title, raw.
-        dataset: Its registered name.
-        data_fingerprint: sha256 of the raw features and labels.
+        dataset: Its registered name, or that of the user's file.
+        data_fingerprint: sha256 of the raw features and labels, or of the user's file.
         records: Records in all splits together.
         features: Features a record has for the model.
         classes: Number of labels.
@@ -414,7 +414,7 @@ class Results:
         package_version: Version of this package.
         date: Of the experiment's tolerances, ISO 8601; the day that the report bears. None if not stated.
         seeds: The trainings' seeds.
-        experiment_sha256: Of the resolved experiment.
+        experiment_sha256: Of the resolved experiment, files without their folders.
     """
 
     schema: Literal["qfl-sec/report-1"]

@@ -9,10 +9,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from qfl_sec.batches import Batches, draw_batches
-from qfl_sec.contracts import Architecture, Candidates, Defense, MechanismEvidence, Setup
+from qfl_sec.contracts import (
+    ADVERSARIES,
+    Architecture,
+    Candidates,
+    Defense,
+    MechanismEvidence,
+    Setup,
+    UpdatesView,
+    visible,
+)
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 from qfl_sec.randomness import Streams
+from qfl_sec.views import view_type
 
 
 def wrap_angles(updates: Tensor, wrapped: Tensor) -> Tensor:
@@ -60,6 +70,7 @@ class RoundLoop:
         self.owned = owned
         self.streams = Streams(seed)
         self.noise = self.streams.torch("noise")
+        self.updates_seen = any(visible((UpdatesView,), view_type(one, defense)) for one in ADVERSARIES)
         self.global_weights: list[Tensor] = []
         self.updates: list[Tensor] = []
         self.aggregates: list[Tensor] = []
@@ -80,7 +91,7 @@ class RoundLoop:
         aggregate = self.defense.aggregate(sent.clone(), shares, round=round_, generator=self.noise)
         _check("aggregate", aggregate, weights)
         self.global_weights.append(weights)
-        self.updates.append(sent.clone())
+        self.updates.append(sent.clone() if self.updates_seen else torch.zeros_like(sent))
         self.aggregates.append(aggregate.clone())
         self.used.append(torch.from_numpy(batches.records))
         return weights + aggregate

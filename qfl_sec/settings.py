@@ -10,6 +10,7 @@ from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 from qfl_sec import plugins
 from qfl_sec.checking import InputError, parse_value
 from qfl_sec.contracts import Defense
+from qfl_sec.defenses.stack import Stack
 from qfl_sec.tables import as_tables, check_known
 
 MAX_SETTINGS = 1_000
@@ -17,25 +18,42 @@ MAX_SETTINGS = 1_000
 
 
 def read_defenses(content: Any, source: str) -> Iterable[Defense]:
-    """Yield one defense a setting: a list for a field that is no list itself is swept."""
+    """Yield one defense a setting: a list for a field that is no list itself is swept, inside a stack, too."""
     for place, table in as_tables(content, f"{source}: [[defenses]]"):
-        if "stack" in table:
-            remedy = "Give each defense a [[defenses]] table of its own"
-            raise InputError(f"{place}: stack: combining defenses is not supported yet. {remedy}.")
-        cls = _plugin_class("defense", table, place)
-        hints = get_type_hints(cls)
-        swept = {
-            key: value
-            for key, value in table.items()
-            if isinstance(value, list) and key in hints and not _holds_many(hints[key])
-        }
-        if [] in swept.values():
-            empty = next(key for key, value in swept.items() if not value)
-            raise InputError(f"{place}: {empty} = []. Expected at least one value: add one or remove the key.")
-        if math.prod(len(values) for values in swept.values()) > MAX_SETTINGS:
-            raise InputError(f"{place}: more than {MAX_SETTINGS} settings. List fewer values.")
-        for values in product(*swept.values()):
-            yield cast(Defense, read_plugin("defense", table | dict(zip(swept, values, strict=True)), place))
+        yield from _read_stack(table, place) if "stack" in table else _read_swept(table, place)
+
+
+def _read_stack(table: Mapping[str, Any], place: str) -> Iterable[Defense]:
+    """Yield one stack for each combination of its defenses' settings."""
+    remedy = "Write it into one of the stack's tables"
+    for key in table:
+        check_known(key, ["stack"], f"{place}: unknown key beside stack", remedy=remedy)
+    swept = [list(_read_swept(one, where)) for where, one in as_tables(table["stack"], f"{place}: stack")]
+    if math.prod(len(settings) for settings in swept) > MAX_SETTINGS:
+        raise InputError(f"{place}: more than {MAX_SETTINGS} settings. List fewer values.")
+    try:
+        for defenses in product(*swept):
+            yield Stack(defenses=defenses)
+    except ValueError as error:
+        raise InputError(f"{place}: stack: {error}") from None
+
+
+def _read_swept(table: Mapping[str, Any], place: str) -> Iterable[Defense]:
+    """Yield one defense for each combination of the values that a table lists."""
+    cls = _plugin_class("defense", table, place)
+    hints = get_type_hints(cls)
+    swept = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list) and key in hints and not _holds_many(hints[key])
+    }
+    if [] in swept.values():
+        empty = next(key for key, value in swept.items() if not value)
+        raise InputError(f"{place}: {empty} = []. Expected at least one value: add one or remove the key.")
+    if math.prod(len(values) for values in swept.values()) > MAX_SETTINGS:
+        raise InputError(f"{place}: more than {MAX_SETTINGS} settings. List fewer values.")
+    for values in product(*swept.values()):
+        yield cast(Defense, read_plugin("defense", {**table, **dict(zip(swept, values, strict=True))}, place))
 
 
 def _plugin_class(kind: plugins.Kind, table: Mapping[str, Any], place: str) -> plugins.Plugin:

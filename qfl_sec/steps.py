@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qfl_sec.gates import Array, Dense, Gate, Permutation, Phase, Start, Turn
+from qfl_sec.checking import InputError
+from qfl_sec.gates import Array, Channel, Dense, Gate, Permutation, Phase, Start, Turn
 
 
 @dataclass(kw_only=True)
@@ -84,7 +85,13 @@ def schedule(gates: Sequence[Gate], n_qubits: int, *, phases_are_seen: bool) -> 
         gates: The circuit.
         n_qubits: Number of qubits.
         phases_are_seen: Whether the measurement tells states apart that differ in their amplitudes' phases.
+
+    Raises:
+        InputError: If the circuit holds a noise channel.
     """
+    for gate in gates:
+        if isinstance(gate, Channel):
+            raise InputError(f"{gate.name} cannot run in a statevector program. Use qfl_sec.pauli.PauliProgram.")
     start = gates[0] if gates and isinstance(gates[0], Start) else None
     steps = _merge(_earliest(gates[1:] if start else gates, n_qubits))
     if start is None:

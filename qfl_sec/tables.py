@@ -13,6 +13,7 @@ from qfl_sec import plugins
 from qfl_sec.checking import InputError, parse_value
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.datasets import DataSpec
+from qfl_sec.defenses.stack import Stack
 from qfl_sec.federation import FederationSpec
 from qfl_sec.models import MODELS, VariationalClassifier
 from qfl_sec.results import Scalar
@@ -197,6 +198,8 @@ def as_table(part: Any) -> dict[str, Any]:
     Raises:
         InputError: If a field is None that would be read back as something else.
     """
+    if isinstance(part, Stack):
+        return {"stack": [as_table(one) for one in part.defenses]}
     name = getattr(type(part), "name", None)
     table: dict[str, Any] = {"name": name} if isinstance(name, str) and isinstance(part, _NAMED) else {}
     for one in fields(part):

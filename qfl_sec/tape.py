@@ -1,6 +1,6 @@
 """A quantum function, run once and written down: gates, measurements, and how the gates' parameters arise."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from qfl_sec.checking import InputError
 from qfl_sec.gate_parameters import record
 from qfl_sec.gates import Gate, Start, translate
+from qfl_sec.noise import NoiseModel, noise_after
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,12 @@ class Recording:
 
 
 def record_circuit(
-    function: Callable[[Any, Any], Any], inputs: Tensor, weights: Tensor, *, wires: Sequence[Any] | None
+    function: Callable[[Any, Any], Any],
+    inputs: Tensor,
+    weights: Tensor,
+    *,
+    wires: Sequence[Any] | None,
+    devices: Sequence[NoiseModel] = (),
 ) -> Recording:
     """Run a quantum function on probe tensors and write down its gates and how their parameters arise.
 
@@ -66,6 +72,8 @@ def record_circuit(
         inputs: (n_features,), a probe whose values do not matter.
         weights: A probe of the weights' shape.
         wires: The wires in order; None for those the circuit uses, integers sorted.
+        devices: Noise to add after each gate: one device for all models, or one for each. Gates on more than two wires
+            are decomposed for it.
 
     Raises:
         InputError: If the circuit holds something that has no place in a statevector program, named in the message.
@@ -74,7 +82,7 @@ def record_circuit(
 
     def parameters(inputs: Tensor, weights: Tensor) -> list[Tensor]:
         values: list[Tensor] = []
-        found.append(_run(function, inputs, weights, wires, values))
+        found.append(_run(function, inputs, weights, wires, values, devices))
         return values
 
     graph = record(parameters, inputs, weights)
@@ -110,14 +118,17 @@ def _run(
     weights: Tensor,
     wires: Sequence[Any] | None,
     values: list[Tensor],
+    devices: Sequence[NoiseModel],
 ) -> tuple[int, tuple[Gate, ...], tuple[Measurement, ...]]:
     """Run a quantum function; collect the tensors among its gates' parameters in `values`."""
     returned: list[Any] = []
     script = qml.tape.make_qscript(lambda *arguments: returned.append(function(*arguments)))(inputs, weights)
     order = _order(script.wires, wires)
     gates: list[Gate] = []
-    for operation in script.operations:
+    for operation in _small(script.operations) if devices else script.operations:
         gates += translate(operation, order, values)
+        if devices and not isinstance(operation, qml.operation.Channel | qml.operation.StatePrepBase):
+            gates += noise_after(operation.name, [order[wire] for wire in operation.wires], devices)
     if any(isinstance(gate, Start) for gate in gates[1:]):
         raise InputError("Expected a state preparation as the circuit's first operation, once.")
     results = list(returned[0]) if isinstance(returned[0], list | tuple) else [returned[0]]
@@ -127,6 +138,17 @@ def _run(
         raise InputError(f"Expected all {len(script.measurements)} measurements to be returned, not {len(results)}.")
     measurements = tuple(_measurement(result, order) for result in results)
     return len(order), tuple(gates), measurements
+
+
+def _small(operations: Iterable[Any]) -> Iterator[Any]:
+    """Yield the gates on one or two wires that the operations consist of."""
+    for operation in operations:
+        if len(operation.wires) <= 2 or isinstance(operation, qml.operation.StatePrepBase):
+            yield operation
+        elif operation.has_decomposition:
+            yield from _small(operation.decomposition())
+        else:
+            raise InputError(f"{operation.name} acts on {len(operation.wires)} wires. Decompose it to give it noise.")
 
 
 def _order(used: Iterable[Any], wires: Sequence[Any] | None) -> dict[Any, int]:

@@ -84,7 +84,7 @@ class Transcript:
         metadata: The part that is no tensor.
         global_weights: (rounds + 1, parameters); row t is what round t starts from, the last row is released.
         selected: (rounds, clients a round)
-        updates: (rounds, clients a round, parameters), as transmitted.
+        updates: (rounds, clients a round, parameters), as transmitted; zeros where a defense hides them from everybody.
         aggregates: (rounds, parameters), the averaged update of each round.
         batch_labels: (rounds, clients a round, steps x slots), the labels behind each update, step by step, -1 in an
             empty slot; handed only to an attack that declares that it is told.

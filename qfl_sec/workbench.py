@@ -17,6 +17,7 @@ from qfl_sec import plugins as registry
 from qfl_sec.assembly import assemble
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack
+from qfl_sec.defenses.stack import parts
 from qfl_sec.estimate import default_workers
 from qfl_sec.executors import Executor, InlineExecutor, LocalExecutor, WorkerStartError
 from qfl_sec.experiment import Experiment, dumps, load
@@ -77,7 +78,8 @@ def audit(
         InputError: If the experiment cannot be run, or the folder cannot be written.
         NothingTrainedError: If every federated training failed for another reason.
     """
-    registry.use([*plugins, *experiment.defenses, *experiment.attacks])
+    defenses = [part for defense in experiment.defenses for part in parts(defense)]
+    registry.use([*plugins, *defenses, *experiment.attacks])
     if out is not None:
         return run_audit(experiment, out=out, workers=workers, inline=workers == 1, progress=progress).results
     with tempfile.TemporaryDirectory(prefix="qfl-sec-") as folder:
@@ -178,8 +180,9 @@ def attack(
         missing = sum(not is_trained(task, folder.transcripts) for task in laid_out.trainings)
         if missing:
             raise InputError(
-                f"{run_dir}: {missing} of {len(laid_out.trainings)} trainings are missing, or were made by other "
-                "versions of this program, its libraries or plug-ins. Run `qfl-sec train` on the experiment again."
+                f"{run_dir}: {missing} of {len(laid_out.trainings)} trainings are missing, or were made from other "
+                "data or by other versions of this program, its libraries or plug-ins. Run `qfl-sec train` on the "
+                "experiment again."
             )
         names = attacks or [one.name for one in experiment.attacks]
         wanted = replace(laid_out, cells=tuple(cell for cell in laid_out.cells if cell.attack.name in names))

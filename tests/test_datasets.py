@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from qfl_sec.checking import InputError, parse_value
 from qfl_sec.datasets import DATASETS, DataSpec, RawData, load, split
@@ -18,6 +18,7 @@ def _parts(splits):
 
 
 SPECS = [DataSpec(), DataSpec(name="digits", features=5), DataSpec(name="digits", features=3, classes=(9, 1))]
+SPECS += [DataSpec(name="iris"), DataSpec(name="wine", features=6)]
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -131,6 +132,31 @@ def test_components_are_uncorrelated_and_ordered_by_explained_variance():
     assert (np.diff(values[::-1][:6]) < 0).all()
 
 
+@pytest.mark.parametrize(("name", "loader"), [("iris", load_iris), ("wine", load_wine)])
+def test_three_classes_are_taken_over_as_they_are(name, loader):
+    bunch, raw = loader(), load(DataSpec(name=name))
+    assert np.array_equal(raw.features, bunch.data)
+    assert np.array_equal(raw.labels, bunch.target)
+    assert raw.class_names == tuple(bunch.target_names)
+
+
+def test_what_is_loaded_is_shared_and_cannot_be_written():
+    raw = load(DataSpec())
+    with pytest.raises(ValueError, match="read-only"):
+        raw.features[0, 0] = 0
+
+
+def test_a_feature_without_range_in_the_reference_is_only_centred():
+    # 0.1 is no binary fraction: the standard deviation of equal values may come out as rounding noise, not as 0.
+    spec = DataSpec(features=1)
+    raw = load(spec)
+    public = np.isin(np.arange(569), _reference_indices(raw, spec, seed=0))
+    features = np.column_stack([raw.features[:, 0], np.where(public, 0.1, 0.2)])
+    flat = RawData(features=features, labels=raw.labels, class_names=raw.class_names, fingerprint="flat")
+    splits = split(flat, spec, rng=np.random.default_rng(0))
+    assert splits.candidates.features.abs().max() < 10
+
+
 def test_same_seed_same_bytes_and_another_seed_another_split():
     spec = DataSpec()
     first, again = _splits(spec, 5), _splits(spec, 5)
@@ -144,8 +170,8 @@ def test_same_seed_same_bytes_and_another_seed_another_split():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"name": "breast_cancr"}, "breast_cancr.*breast_cancer, digits.*Did you mean 'breast_cancer'"),
-        ({"features": 0}, "features=0 <= 30"),
+        ({"name": "breast_cancr"}, "breast_cancr.*breast_cancer, digits, iris, wine.*Did you mean 'breast_cancer'"),
+        ({"features": 0}, "features=0 >= 1"),
         ({"features": 31}, "features=31 <= 30"),
         ({"features": 3.0}, "features = 3.0"),
         ({"features": True}, "features = True"),
@@ -171,17 +197,20 @@ def test_a_spec_reads_from_plain_values():
 
 @pytest.mark.parametrize("key", ["test_fraction", "reference_fraction"])
 def test_a_split_without_a_class_is_refused(key):
-    with pytest.raises(InputError, match=f"the {key.removesuffix('_fraction')} split has no record of class 0"):
+    part = key.removesuffix("_fraction")
+    with pytest.raises(
+        InputError, match=rf"breast_cancer: class 'malignant' has 212 .*none.*{part} split.*{key}=0\.001"
+    ):
         _splits(DataSpec(**{key: 0.001}))
 
 
 def test_a_train_split_without_a_class_is_refused():
-    with pytest.raises(InputError, match="the train split has no record of class"):
+    with pytest.raises(InputError, match=r"breast_cancer: class 'malignant' .* none of them in the train split"):
         _splits(DataSpec(test_fraction=0.499, reference_fraction=0.5))
 
 
 def test_more_components_than_the_reference_can_carry_are_refused():
-    with pytest.raises(InputError, match=r"features=30 < \d+, the reference records"):
+    with pytest.raises(InputError, match=r"breast_cancer: Expected features=30 < \d+, the reference records"):
         _splits(DataSpec(features=30, reference_fraction=0.02))
     with pytest.raises(InputError, match="of the principal components do not vary"):
         _splits(DataSpec(name="digits", features=64))

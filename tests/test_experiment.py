@@ -36,7 +36,8 @@ def test_an_empty_file_is_the_default_experiment() -> None:
     assert experiment.model == VariationalClassifier()
     assert experiment.federation == FederationSpec()
     assert [defense.name for defense in experiment.defenses] == ["none"]
-    assert [attack.name for attack in experiment.attacks] == ["gradient_inversion", "update_membership"]
+    names = [attack.name for attack in experiment.attacks]
+    assert names == ["gradient_inversion", "loss_membership", "update_membership"]
     assert experiment.run.seeds == tuple(range(8))
     assert experiment.audited.name == "none"
 
@@ -187,7 +188,7 @@ BAD_TABLES = {
     "no such defense": ("[[defenses]]\nname = 'dpsgd'\n", ["[[defenses]] number 1", "'dpsgd'", "'dp_sgd'", "none"]),
     "nameless defense": ("[[defenses]]\nepsilon = 1\n", ["name = None", "none, dp_sgd"]),
     "single brackets": ("[defenses]\nname = 'none'\n", ["[[defenses]]", "double brackets"]),
-    "stack": ("[[defenses]]\nstack = [{name = 'none'}]\n", ["stack", "combining defenses is not supported yet"]),
+    "stack": ("[[defenses]]\nstack = [{name = 'none'}]\n", ["stack", "at least two defenses"]),
     "no such attack": ("[[attacks]]\nname = 'inversion'\n", ["[[attacks]] number 1", "gradient_inversion"]),
     "attack key": ("[[attacks]]\nname = 'gradient_inversion'\nrestart = 1\n", ["unknown key of", "'restarts'"]),
     "attack value": ("[[attacks]]\nname = 'gradient_inversion'\nrestarts = 0\n", ["restarts=0 >= 1"]),

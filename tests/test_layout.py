@@ -17,12 +17,13 @@ LAYERS = {
     name: layer
     for layer, names in {
         1: "checking contracts plugins randomness",
-        2: "accounting boxes ceilings circuits conformance datasets gate_parameters gates gradients "
-        "intervals membership models partition program readout reconstruction statevector steps tape verdicts",
+        2: "accounting adjoint batched_circuit boxes ceilings circuits columns conformance data_files datasets fusion "
+        "gate_parameters gates gradients intervals membership models noise partition pauli program readout "
+        "reconstruction statevector steps sweep_plan sweep_steps tape variational verdicts",
         3: "batches federation optimizers population rounds transcript views",
         4: "attacks defenses protocols",
         5: "assembly bounds estimate evidence executors experiment experiment_file grid harness instruments measuring "
-        "planting provenance reports results run_folder runner scoring settings store tables tasks workbench",
+        "planting provenance reports results run_folder runner scoring settings store tables tasks testing workbench",
         6: "__init__ cli",
     }.items()
     for name in names.split()
@@ -30,7 +31,8 @@ LAYERS = {
 
 
 def source_files() -> list[Path]:
-    folders = [ROOT / "qfl_sec", ROOT / "qfl_sec" / "cli", *(ROOT / name for name in FOLDERS)]
+    rooms = (ROOT / "qfl_sec", ROOT / "qfl_sec" / "cli", ROOT / "qfl_sec" / "testing")
+    folders = [*rooms, *(ROOT / name for name in FOLDERS)]
     return sorted(path for folder in folders for path in folder.glob("*.py"))
 
 

@@ -41,8 +41,15 @@ def _sequential():
 
 
 VARIATIONAL = VariationalClassifier(qubits=4, layers=2)
+SPECS = {
+    "variational": VARIATIONAL,
+    "amplitude": VariationalClassifier(encoding="amplitude", qubits=2, layers=2),
+    "padded": VariationalClassifier(encoding="amplitude", qubits=3, layers=2),
+    "basis": VariationalClassifier(encoding="basis", qubits=4, layers=2),
+    "reuploading": VariationalClassifier(encoding="angle", qubits=4, layers=2, frequencies=(1, 2.5)),
+}
 MODULES = {
-    "variational": lambda: _build(VARIATIONAL),
+    **{name: (lambda spec=spec: _build(spec)) for name, spec in SPECS.items()},
     "mlp": lambda: _build(MlpClassifier(hidden=5)),
     "sequential": _sequential,
 }
@@ -56,13 +63,20 @@ def _qnode(spec, n_classes, diff_method="backprop"):
 
     @qml.qnode(qml.device("default.qubit", wires=spec.qubits), interface="torch", diff_method=diff_method)
     def circuit(record, weights):
-        for wire in range(spec.qubits):
-            if spec.encoding == "arctan":
+        wires = range(spec.qubits)
+        if spec.encoding == "arctan":
+            for wire in wires:
                 qml.RY(torch.arctan(record[wire]), wires=wire)
                 qml.RZ(torch.arctan(record[wire] ** 2), wires=wire)
-            else:
-                qml.RY(record[wire], wires=wire)
+        elif spec.encoding == "amplitude":
+            qml.AmplitudeEmbedding(record, wires=wires, pad_with=1.0, normalize=True)
+        elif spec.encoding == "basis":
+            qml.BasisEmbedding([int(feature > 0) for feature in record], wires=wires)
+        elif not spec.frequencies:
+            qml.AngleEmbedding(record, wires=wires, rotation="Y")
         for layer in range(spec.layers):
+            if spec.frequencies:
+                qml.AngleEmbedding(spec.frequencies[layer] * record, wires=wires, rotation="Y")
             for pair in neighbours:
                 qml.CNOT(wires=pair)
             for wire in range(spec.qubits):
@@ -85,11 +99,21 @@ def test_variational_logits_match_pennylane(encoding, entangler, qubits, layers,
     assert torch.allclose(got, expected, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("diff_method", ["backprop", "adjoint", "parameter-shift"])
-def test_per_example_gradients_match_pennylane_record_by_record(diff_method):
-    module = _build(VARIATIONAL)
+@pytest.mark.parametrize("name", [name for name in SPECS if name != "variational"])
+def test_logits_of_every_encoding_match_pennylane(name):
+    module, inputs, qnode = MODULES[name](), 2 * _inputs(6, 4), _qnode(SPECS[name], 2)
+    expected = torch.stack([qnode(record, module.weights) for record in inputs])
+    assert torch.allclose(module(inputs), expected, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "diff_method"),
+    [("variational", "adjoint"), ("variational", "parameter-shift"), *((name, "backprop") for name in SPECS)],
+)
+def test_per_example_gradients_match_pennylane_record_by_record(name, diff_method):
+    module = MODULES[name]()
     inputs, labels = _inputs(4, 4), torch.tensor([0, 1, 1, 0])
-    qnode = _qnode(VARIATIONAL, 2, diff_method)
+    qnode = _qnode(SPECS[name], 2, diff_method)
     expected = []
     for record, label in zip(inputs, labels, strict=True):
         weights = module.weights.detach().clone().requires_grad_()
@@ -295,11 +319,19 @@ def test_every_model_has_a_name_a_description_and_a_summary():
 @pytest.mark.parametrize(
     ("model", "values", "message"),
     [
-        (VariationalClassifier, {"encoding": "arctn"}, "encoding = 'arctn'.*'arctan' or 'angle'"),
+        (VariationalClassifier, {"encoding": "arctn"}, "encoding = 'arctn'.*'arctan', 'angle', 'amplitude' or 'basis'"),
         (VariationalClassifier, {"entangler": "star"}, "entangler = 'star'.*'ring' or 'linear'"),
         (VariationalClassifier, {"qubits": 0}, "qubits=0"),
-        (VariationalClassifier, {"qubits": 21}, "qubits=21 <= 20"),
+        (VariationalClassifier, {"qubits": 17}, "qubits=17 <= 16"),
         (VariationalClassifier, {"layers": 0}, "layers=0 >= 1"),
+        (VariationalClassifier, {"layers": 1001}, "layers=1001 <= 1000, the most with qubits=4"),
+        (VariationalClassifier, {"layers": 17, "qubits": 16}, "layers=17 <= 16, the most with qubits=16"),
+        (VariationalClassifier, {"frequencies": [1, 2, 3]}, "encoding='arctan' to be 'angle'.*or remove frequencies"),
+        (VariationalClassifier, {"encoding": "angle", "frequencies": [1, 2]}, "as many as layers=3, one a layer"),
+        (VariationalClassifier, {"encoding": "angle", "frequencies": [1, 0, 2]}, "finite and not 0"),
+        (VariationalClassifier, {"encoding": "angle", "frequencies": [1, math.nan, 2]}, r"frequencies\[1\] = nan"),
+        (VariationalClassifier, {"encoding": "angle", "frequencies": ["1"]}, "frequencies.0 = '1'"),
+        (VariationalClassifier, {"encoding": "angle", "frequencies": 3}, "frequencies = 3"),
         (VariationalClassifier, {"layers": 1.5}, r"layers = 1\.5"),
         (VariationalClassifier, {"qbits": 4}, "unknown key qbits"),
         (MlpClassifier, {"hidden": 0}, "hidden=0 >= 1"),
@@ -318,14 +350,32 @@ def test_unknown_names_are_refused_in_python_too():
         VariationalClassifier(entangler="star")
 
 
+def test_frequencies_are_read_as_a_list_of_numbers():
+    given = {"encoding": "angle", "frequencies": [1, 2.5, -4]}
+    spec = parse_value(VariationalClassifier, given, source="experiment.toml")
+    assert spec == VariationalClassifier(encoding="angle", frequencies=[1, 2.5, -4])
+    assert spec.frequencies == (1.0, 2.5, -4.0)
+    assert hash(spec) == hash(VariationalClassifier(encoding="angle", frequencies=(1.0, 2.5, -4.0)))
+    assert spec.summary().startswith("angle encoding before each layer at frequencies 1, 2.5, -4, 4 qubits, 3 layers")
+
+
 @pytest.mark.parametrize(
-    ("qubits", "n_features", "n_classes", "message"),
+    ("options", "n_features", "n_classes", "message"),
     [
-        (5, 4, 2, "qubits=5 = features=4.*Set qubits = 4, or give the data 5 features"),
-        (3, 4, 2, "qubits=3 = features=4"),
-        (2, 2, 3, "classes=3 <= qubits=2"),
+        ({"qubits": 5}, 4, 2, "qubits=5 and .*features=4.*Set .*qubits = 4 or .*features = 5"),
+        ({"qubits": 3}, 4, 2, "qubits=3 and .*features=4"),
+        ({"qubits": 5, "encoding": "basis"}, 4, 2, "qubits=5 and .*features=4, with basis encoding"),
+        ({"qubits": 4}, 30, 2, r"Set \[data\] features = 4\."),  # not qubits = 30, which would be refused
+        ({"qubits": 2, "encoding": "amplitude"}, 5, 2, r"2\^qubits >= features.*Set .*qubits = 3 or .*features = 4"),
+        ({"qubits": 2}, 2, 3, "qubits=2 >= 3, one for each class"),
+        ({"qubits": 1, "encoding": "amplitude"}, 2, 2, "qubits=1 >= 2, one for each class.*Set more qubits"),
     ],
 )
-def test_qubits_that_do_not_fit_are_refused(qubits, n_features, n_classes, message):
+def test_qubits_that_do_not_fit_are_refused(options, n_features, n_classes, message):
     with pytest.raises(InputError, match=message):
-        _build(VariationalClassifier(qubits=qubits), n_features, n_classes)
+        _build(VariationalClassifier(**options), n_features, n_classes)
+
+
+@pytest.mark.parametrize("qubits", [2, 3, 4])
+def test_amplitudes_take_more_qubits_than_they_need(qubits):
+    assert _build(VariationalClassifier(encoding="amplitude", qubits=qubits))(_inputs(3, 4)).shape == (3, 2)

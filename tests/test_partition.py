@@ -3,14 +3,14 @@ import pytest
 import torch
 
 from qfl_sec.checking import InputError
-from qfl_sec.partition import SCHEMES, check_scheme, deal
+from qfl_sec.partition import SCHEMES, WITH_ALPHA, check_scheme, deal
 
 LABELS = np.repeat([0, 1, 2], [150, 90, 60])
 
 
 def _deal(scheme, clients, *, seed=0, alpha=0.5, labels=LABELS):
     rng = np.random.default_rng(seed)
-    return deal(labels, clients, scheme=scheme, alpha=alpha if scheme == "dirichlet" else None, rng=rng)
+    return deal(labels, clients, scheme=scheme, alpha=alpha if scheme in WITH_ALPHA else None, rng=rng)
 
 
 def _distance_to_overall_mix(owners, clients):
@@ -62,11 +62,14 @@ def test_dirichlet_skew_rises_as_alpha_falls():
     assert skews[-1] < 0.05
 
 
-def test_dirichlet_shares_have_the_moments_of_the_distribution():
+@pytest.mark.parametrize(
+    ("scheme", "labels"), [("dirichlet", np.zeros(10_000, dtype=int)), ("quantity_skew", np.arange(10_000) % 3)]
+)
+def test_shares_have_the_moments_of_the_distribution(scheme, labels):
     # A share of Dirichlet(a, ..., a) over m has mean 1/m and variance (m - 1) / (m^2 (m a + 1)).
-    labels, clients, alpha = np.zeros(10_000, dtype=int), 4, 0.7
+    clients, alpha = 4, 0.7
     shares = [
-        np.bincount(_deal("dirichlet", clients, seed=seed, alpha=alpha, labels=labels), minlength=4) / len(labels)
+        np.bincount(_deal(scheme, clients, seed=seed, alpha=alpha, labels=labels), minlength=4) / len(labels)
         for seed in range(400)
     ]
     variance = (clients - 1) / (clients**2 * (clients * alpha + 1))
@@ -74,9 +77,24 @@ def test_dirichlet_shares_have_the_moments_of_the_distribution():
     assert np.allclose(np.var(shares, axis=0), variance, rtol=0.25)
 
 
-def test_dirichlet_repair_takes_from_the_largest_client():
+def test_quantity_skew_has_skewed_sizes_and_the_overall_mix_up_to_chance():
+    # Given its size n, a client's records of class 0 are hypergeometric: mean n / 2, variance n / 4 * (300 - n) / 299.
+    deviations, sizes = [], []
+    for seed in range(300):
+        chosen = LABELS[_deal("quantity_skew", 5, seed=seed, alpha=1.0) == 2]
+        sizes.append(len(chosen))
+        deviations.append(
+            (np.sum(chosen == 0) - len(chosen) / 2) / np.sqrt(len(chosen) / 4 * (300 - len(chosen)) / 299)
+        )
+    assert abs(np.mean(deviations)) < 4 / np.sqrt(300)
+    assert np.var(deviations) == pytest.approx(1, abs=0.35)
+    assert np.std(sizes) > 30  # sqrt(4 / (25 * 6)) of 300 is 49
+
+
+@pytest.mark.parametrize("scheme", WITH_ALPHA)
+def test_repair_takes_from_the_largest_client(scheme):
     labels = np.zeros(50, dtype=int)
-    owners = _deal("dirichlet", 5, alpha=1e-9, labels=labels)
+    owners = _deal(scheme, 5, alpha=1e-9, labels=labels)
     assert sorted(np.bincount(owners, minlength=5).tolist()) == [1, 1, 1, 1, 46]
 
 
@@ -97,8 +115,11 @@ def test_labels_may_be_a_tensor_and_need_not_be_sorted():
 @pytest.mark.parametrize(
     ("scheme", "alpha", "message"),
     [
-        ("idd", None, r"partition='idd'.*iid, dirichlet, by_label"),
-        ("iid", 0.5, r"no alpha=0.5"),
+        ("idd", None, r"partition='idd'.*iid, dirichlet, by_label, quantity_skew"),
+        ("iid", 0.5, r"no alpha=0.5.*dirichlet, quantity_skew"),
+        ("quantity_skew", None, r"partition='quantity_skew' has no alpha"),
+        ("quantity_skew", 0.0, r"alpha=0.0"),
+        ("quantity_skew", 2e6, r"alpha=2000000.0 <= 1e\+06"),
         ("by_label", 0.5, r"no alpha=0.5"),
         ("dirichlet", None, r"no alpha"),
         ("dirichlet", 0.0, r"alpha=0.0"),

@@ -70,9 +70,11 @@ def test_every_built_in_name_is_found_and_described(kind: plugins.Kind) -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(PluginError, match=r"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: none, dp_sgd."):
+    with pytest.raises(
+        PluginError, match=r"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: none, dp_sgd, secure_aggregation."
+    ):
         plugins.get("defense", "dpsgd")
-    with pytest.raises(PluginError, match="gradient_inversion, update_membership"):
+    with pytest.raises(PluginError, match="gradient_inversion, loss_membership, update_membership"):
         plugins.get("attack", "zzz")
 
 
@@ -81,7 +83,7 @@ def test_a_file_registers_what_it_defines_and_nothing_that_it_imports(tmp_path: 
     found = plugins.load_file(path)
     assert [cls.name for cls in found] == ["rounding", "guessing"]
     assert plugins.get("defense", "rounding") is found[0]
-    assert plugins.names("attack") == ("gradient_inversion", "update_membership", "guessing")
+    assert plugins.names("attack") == ("gradient_inversion", "loss_membership", "update_membership", "guessing")
     assert plugins.files() == (path.resolve(),)
     assert plugins.description(found[0]) == "Round updates to a grid"
     assert plugins.description(found[1]) == ""

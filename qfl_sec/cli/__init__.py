@@ -14,7 +14,7 @@ import click
 import typer
 
 from qfl_sec import __version__
-from qfl_sec.cli import attack, audit, init, listing, report, train
+from qfl_sec.cli import attack, audit, init, listing, report, train, verify_plugin
 from qfl_sec.cli.errors import describe
 from qfl_sec.cli.later import refuse_later_commands
 
@@ -55,6 +55,7 @@ def _app() -> typer.Typer:
     app.command("train")(train.train)
     app.command("attack")(attack.attack)
     app.command("report")(report.report)
+    app.command("verify-plugin")(verify_plugin.verify_plugin)
     app.command("list")(listing.list_)
     app.command("init")(init.init)
     return app

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-COMMANDS = ("protocol", "verify", "verify-plugin")
+COMMANDS = ("protocol", "verify")
 
 
 def refuse_later_commands(arguments: Sequence[str]) -> None:

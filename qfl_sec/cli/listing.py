@@ -33,6 +33,7 @@ def list_(
 
 def _entries(kind: str) -> list[dict[str, Any]]:
     from qfl_sec import plugins
+    from qfl_sec.data_files import SUFFIXES
     from qfl_sec.datasets import DATASETS, DataSpec
     from qfl_sec.models import MODELS
 
@@ -46,6 +47,16 @@ def _entries(kind: str) -> list[dict[str, Any]]:
         return [
             {"name": info.name, "description": info.description, "parameters": _dataset_parameters(DataSpec, info)}
             for info in DATASETS.values()
+        ] + [
+            {
+                "name": "file",
+                "description": f"Your own data: {' or '.join(SUFFIXES)}, with a named label column",
+                "parameters": {
+                    name: value
+                    for name, value in plugins.parameters(DataSpec).items()
+                    if name not in ("name", "classes")
+                },
+            }
         ]
     return []
 
@@ -58,8 +69,10 @@ def _entry(name: str, cls: type) -> dict[str, Any]:
 
 def _dataset_parameters(cls: type, info: Any) -> dict[str, Any]:
     from qfl_sec import plugins
+    from qfl_sec.datasets import FILE_KEYS
 
-    found = {name: value for name, value in plugins.parameters(cls).items() if name != "name"}
+    hidden = ("name", "file", *FILE_KEYS)
+    found = {name: value for name, value in plugins.parameters(cls).items() if name not in hidden}
     if info.default_classes is None:
         del found["classes"]
     else:

@@ -1,0 +1,84 @@
+"""Gradients of the cross-entropy of a Pauli program's outputs, and their derivatives in the records, in closed form.
+
+A softmax sees only differences of outputs, so one observable fewer is carried: with e = softmax - one-hot, the gradient
+of a record's loss is sum_o e_o chi_o phi over all outputs but the last, chi_o that of output o's difference to it.
+"""
+
+import torch
+from torch import Tensor
+
+from qfl_sec.pauli.kernel import PauliKernel, expectations, mixtures
+
+
+def batch_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return each record's loss, and the gradient of each model's mean loss.
+
+    Args:
+        kernel: The circuit.
+        inputs: (models or 1, samples, features)
+        weights: (models, k)
+        labels: (models or 1, samples), integers.
+
+    Returns:
+        Losses (models, samples) in nats, gradients (models, k).
+    """
+    features = kernel.features(inputs)
+    coefficients, contract = kernel.contrasts.linearize(weights)
+    contrasts = expectations(coefficients, features)
+    losses, errors = _losses_and_errors(contrasts, labels)
+    shares = errors / max(1, errors.shape[1])
+    return losses, contract(mixtures(shares, features, kernel.contrasts.d_left))
+
+
+def example_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
+    """Return the gradient of each record's own loss, (models, samples, k); arguments as for `batch_gradients`."""
+    system = linear_system(kernel, weights)
+    words = kernel.features(inputs).words()
+    values = (words @ system.flatten(2)).view(len(weights), -1, *system.shape[2:])  # (models, samples, rows, 1 + k)
+    _, errors = _losses_and_errors(values[..., 0], labels)
+    return (values[..., 1:] * errors.unsqueeze(-1)).sum(2)
+
+
+def linear_system(kernel: PauliKernel, weights: Tensor) -> Tensor:
+    """Return contrasts and their derivatives in the weights as forms in the words, (models, 4^n, rows, 1 + k)."""
+    rows = kernel.contrasts.jacobian(weights)  # (models, d, 1 + k, rows, d')
+    return rows.permute(0, 1, 4, 3, 2).flatten(1, 2)
+
+
+def gradient_slopes(
+    kernel: PauliKernel, systems: Tensor, which: Tensor, inputs: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the gradients of records' losses, and their derivatives in the records' features.
+
+    Args:
+        kernel: The circuit.
+        systems: (models, 4^n, rows, 1 + k), from `linear_system`.
+        which: (problems,), the model of each problem; equal ones side by side are one matrix product.
+        inputs: (problems, samples, features)
+        labels: (problems, samples)
+
+    Returns:
+        (problems, samples, k) and (features, problems, samples, k).
+    """
+    words = kernel.encoder.with_slopes(inputs.flatten(0, 1))  # (records, 1 + features, 4^n)
+    models, runs = torch.unique_consecutive(which, return_counts=True)
+    parts = [
+        part.flatten(0, 1) @ systems[model].flatten(1)
+        for model, part in zip(models.tolist(), torch.split(words, (runs * inputs.shape[1]).tolist()), strict=True)
+    ]
+    values = torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[2:])
+    contrasts, slopes = values[..., 0, :, 0], values[..., 1:, :, 0]
+    _, errors = _losses_and_errors(contrasts, labels)  # (problems, samples, rows)
+    shares = torch.softmax(torch.nn.functional.pad(contrasts, (0, 1)), -1)[..., :-1].unsqueeze(-2)
+    turned = shares * (slopes - (shares * slopes).sum(-1, keepdim=True))  # of the errors, in each feature
+    here, along = values[..., 0, :, 1:], values[..., 1:, :, 1:]
+    changes = torch.einsum("psr,psfrk->fpsk", errors, along) + torch.einsum("psfr,psrk->fpsk", turned, here)
+    return torch.einsum("psr,psrk->psk", errors, here), changes
+
+
+def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cross-entropies (...), and softmax minus one-hot (..., rows), of contrasts (..., rows)."""
+    chosen = (labels.unsqueeze(-1) == torch.arange(contrasts.shape[-1], device=labels.device)).to(contrasts.dtype)
+    logarithms = torch.log_softmax(torch.nn.functional.pad(contrasts, (0, 1)), -1)
+    losses = -(logarithms[..., -1] + (chosen * contrasts).sum(-1))
+    return losses, logarithms[..., :-1].exp() - chosen

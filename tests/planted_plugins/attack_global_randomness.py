@@ -1,0 +1,23 @@
+"""Draws from the global generator."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from qfl_sec.attacks import Attack, GlobalModelsView, MembershipScores, View
+from qfl_sec.contracts import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackGlobalRandomness(Attack):
+    """Draws from the global generator."""
+
+    name: ClassVar[str] = "attack_global_randomness"
+    question: ClassVar[Question] = "membership"
+    requires: ClassVar[tuple[type[View], ...]] = (GlobalModelsView,)
+
+    def run(self, view, knowledge, *, generator):
+        moved = view.global_weights[-1] - view.global_weights[0]
+        values = knowledge.candidates.features.sum(-1) * moved.sum()
+        return MembershipScores(values=values + torch.randn(len(values)))

@@ -1,0 +1,21 @@
+"""Takes the logarithm of zero."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from qfl_sec.attacks import Attack, GlobalModelsView, MembershipScores, View
+from qfl_sec.contracts import Question
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackNan(Attack):
+    """Takes the logarithm of zero."""
+
+    name: ClassVar[str] = "attack_nan"
+    question: ClassVar[Question] = "membership"
+    requires: ClassVar[tuple[type[View], ...]] = (GlobalModelsView,)
+
+    def run(self, view, knowledge, *, generator):
+        moved = view.global_weights[-1] - view.global_weights[0]
+        values = knowledge.candidates.features.sum(-1) * moved.sum()
+        return MembershipScores(values=values + (values != values[0]).log())
