@@ -91,11 +91,7 @@ class ParameterMap:
             batch axes that no parameter depends on have length one.
         """
         pieces: list[tuple[list[int], Callable[[Tensor, Tensor], Tensor]]] = []
-        groups: dict[Any, list[int]] = {}
-        for slot in dict.fromkeys(slots):
-            expression = self._expressions[slot]
-            groups.setdefault(("opaque", slot) if expression is None else _skeleton(expression), []).append(slot)
-        for key, members in groups.items():
+        for key, members in self._groups(slots).items():
             if key[0] == "opaque":
                 pieces.append((members, self._opaque_scalar(members[0])))
             else:
@@ -107,8 +103,10 @@ class ParameterMap:
         def evaluate(inputs: Tensor, weights: Tensor) -> Tensor:
             values = [function(inputs, weights) for _, function in pieces]
             if len(values) > 1:
-                batch = broadcast_shapes(*(value.shape[1:] for value in values))
-                values = [torch.cat([value.expand(-1, *batch) for value in values])]
+                if len({value.shape[1:] for value in values}) > 1:
+                    batch = broadcast_shapes(*(value.shape[1:] for value in values))
+                    values = [value.expand(-1, *batch) for value in values]
+                values = [torch.cat(values)]
             return gather(values[0])
 
         return evaluate
@@ -125,6 +123,18 @@ class ParameterMap:
             return frozenset(range(n_features)) if self.levels[slot] == INPUTS else frozenset()
         names, positions = _leaves(expression, 0), _leaves(expression, 1)
         return frozenset(i for name, i in zip(names, positions, strict=True) if name == "x")
+
+    def grouped(self, slots: Sequence[int]) -> list[int]:
+        """Return these slots, each once, in the order in which `bank` finds them without rearranging."""
+        return [slot for members in self._groups(slots).values() for slot in members]
+
+    def _groups(self, slots: Sequence[int]) -> dict[Any, list[int]]:
+        """Group slots whose parameters are the same formula of different elements."""
+        groups: dict[Any, list[int]] = {}
+        for slot in dict.fromkeys(slots):
+            expression = self._expressions[slot]
+            groups.setdefault(("opaque", slot) if expression is None else _skeleton(expression), []).append(slot)
+        return groups
 
     def array(self, slot: int) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the function that evaluates one parameter of any shape, giving (*shape, models, samples)."""

@@ -6,6 +6,7 @@ from torch.func import grad
 
 from qfl_sec.batched_circuit import Layout, lead_shape
 from qfl_sec.contracts import Architecture
+from qfl_sec.differentiation import is_followed
 
 
 def losses(architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -49,12 +50,12 @@ def per_example_gradients(architecture: Architecture, weights: Tensor, inputs: T
         closed = kernel.example_gradients(vectors[..., 0].mT, columns.permute(1, 2, 0), rows)
         return layout.restore(closed.permute(2, 0, 1))
     repeated = weights.expand(*layout.lead, weights.shape[-1])
-
-    def total(each: Tensor) -> Tensor:
-        return losses(architecture, each, inputs, labels).sum()
-
-    gradients: Tensor = grad(total)(repeated)
-    return gradients
+    if is_followed(weights, inputs):
+        gradients: Tensor = grad(lambda each: losses(architecture, each, inputs, labels).sum())(repeated)
+        return gradients
+    with torch.enable_grad():  # plain autograd reaches the sweep of large circuits, which bounds the memory
+        leaf = repeated.detach().clone().requires_grad_()
+        return torch.autograd.grad(losses(architecture, leaf, inputs, labels).sum(), leaf)[0]
 
 
 def batch_gradients(
@@ -71,12 +72,17 @@ def batch_gradients(
     Returns:
         Losses (models, samples) in nats, gradients (models, parameters).
     """
+    followed = is_followed(weights, inputs)
     if architecture.kernel is not None:
-        return architecture.kernel.batch_gradients(weights, inputs, labels)
-
-    def total(each: Tensor) -> tuple[Tensor, Tensor]:
-        found = losses(architecture, each.unsqueeze(1), inputs, labels)
-        return found.mean(1).sum(), found
-
-    gradients, found = grad(total, has_aux=True)(weights)
-    return found, gradients
+        if followed:
+            return architecture.kernel.batch_gradients(weights, inputs, labels)
+        with torch.inference_mode():  # no record of views and versions is kept: at small batches, a fifth of the time
+            found, gradients = architecture.kernel.batch_gradients(weights, inputs, labels)
+        return found.clone(), gradients.clone()
+    if followed:
+        gradients = grad(lambda each: losses(architecture, each.unsqueeze(1), inputs, labels).mean(1).sum())(weights)
+        return losses(architecture, weights.unsqueeze(1), inputs, labels), gradients
+    with torch.enable_grad():
+        leaf = weights.detach().clone().requires_grad_()
+        found = losses(architecture, leaf.unsqueeze(1), inputs, labels)
+        return found.detach(), torch.autograd.grad(found.mean(1).sum(), leaf)[0]

@@ -1,12 +1,10 @@
 """Noise of a device: channels after each gate, errors of the readout, each with a strength for every qubit."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import Any
 
 import numpy as np
-import pennylane as qml
 
 from qfl_sec.checking import InputError
 from qfl_sec.gates import Array, Channel
@@ -14,11 +12,27 @@ from qfl_sec.gates import Array, Channel
 Strength = float | tuple[float, ...]
 """A probability: one for all qubits, or one for each."""
 
-_CHANNELS: dict[str, Any] = {
-    "depolarizing": qml.DepolarizingChannel,
-    "dephasing": qml.PhaseFlip,
-    "bit_flip": qml.BitFlip,
-    "amplitude_damping": qml.AmplitudeDamping,
+_I, _X, _Y, _Z = (
+    np.array(matrix, dtype=complex)
+    for matrix in ([[1, 0], [0, 1]], [[0, 1], [1, 0]], [[0, -1j], [1j, 0]], [[1, 0], [0, -1]])
+)
+_ZERO, _ONE = np.diag([1.0, 0.0]), np.diag([0.0, 1.0])
+
+
+def _depolarizing(q: float) -> list[Array]:
+    return [np.sqrt(1 - q) * _I, *(np.sqrt(q / 3) * pauli for pauli in (_X, _Y, _Z))]
+
+
+def _amplitude_damping(gamma: float) -> list[Array]:
+    return [_ZERO + np.sqrt(1 - gamma) * _ONE, np.sqrt(gamma) * _ZERO @ _X]
+
+
+# Written out, as PennyLane's Kraus matrices carry an offset of 1e-14 that adds up over a circuit's gates.
+_KRAUS: dict[str, Callable[[float], list[Array]]] = {
+    "depolarizing": _depolarizing,
+    "dephasing": lambda p: [np.sqrt(1 - p) * _I, np.sqrt(p) * _Z],
+    "bit_flip": lambda p: [np.sqrt(1 - p) * _I, np.sqrt(p) * _X],
+    "amplitude_damping": _amplitude_damping,
 }
 
 
@@ -80,7 +94,7 @@ class NoiseModel:
             InputError: If strengths are given for fewer qubits.
         """
         noise = self.gates.get(gate, self.one_qubit if n_wires == 1 else self.two_qubit)
-        return {name: _of_qubit(name, getattr(noise, name), qubit) for name in _CHANNELS}
+        return {name: _of_qubit(name, getattr(noise, name), qubit) for name in _KRAUS}
 
     def readout(self, qubit: int) -> Array:
         """Return the matrix (4, 4) that turns coefficients of a measured qubit's letters into those of its reports."""
@@ -101,11 +115,10 @@ def noise_after(gate: str, wires: Sequence[int], devices: Sequence[NoiseModel]) 
     """
     for wire in wires:
         strengths = [device.strengths(gate, len(wires), wire) for device in devices]
-        for name, channel in _CHANNELS.items():
+        for name, kraus in _KRAUS.items():
             values = [strength[name] for strength in strengths]
             if any(values):
-                kraus = tuple(tuple(np.asarray(k) for k in channel(v, wires=0).kraus_matrices()) for v in values)
-                yield Channel(name=channel.__name__, wires=(wire,), kraus=kraus)
+                yield Channel(name=name, wires=(wire,), kraus=tuple(tuple(kraus(value)) for value in values))
 
 
 def _check_probabilities(noise: GateNoise | NoiseModel) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from qfl_sec.adjoint import CHUNK_AMPLITUDES, Measured, Sweep
+from qfl_sec.differentiation import is_transformed
 from qfl_sec.gate_parameters import CONSTANT, INPUTS, WEIGHTS, ParameterMap, Sources, broadcast_shapes
 from qfl_sec.gates import Array, Dense, Start
 from qfl_sec.readout import Readout, phases_are_seen
@@ -171,7 +172,7 @@ class Program:
         all of them: derivatives that are differentiated again, torch.func transforms, forward-mode derivatives, and
         gradients of circuits with matrices that are computed or not unitary.
         """
-        if self.n_qubits < _MIN_SWEEP_QUBITS or _is_transformed():
+        if self.n_qubits < _MIN_SWEEP_QUBITS or is_transformed():
             return self._plain(sources)
         differentiated = torch.is_grad_enabled() and any(source.requires_grad for source in sources)
         if self._sweep is None:
@@ -318,15 +319,6 @@ class Program:
 
     def _column(self, values: Array) -> Tensor:
         return self._tensor(values)[:, None, None]
-
-
-def _is_transformed() -> bool:
-    """Return whether a torch.func transform, a forward-mode derivative or a compilation is under way."""
-    return (
-        torch._C._functorch.peek_interpreter_stack() is not None
-        or torch.autograd.forward_ad._current_level >= 0
-        or torch.compiler.is_compiling()
-    )
 
 
 class _Bank:

@@ -1,7 +1,7 @@
 """The angles of a program's rotations, and how they follow from the weights or the inputs."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,6 +27,11 @@ class Source:
     n_features: int
     n_weights: int
     like: Tensor
+    _other: Tensor = field(init=False)  # of what is not read, whose values do not matter
+
+    def __post_init__(self) -> None:
+        other = self.n_weights if self.reads_inputs else self.n_features
+        object.__setattr__(self, "_other", self.like.new_ones(other, 1, 1))
 
     @property
     def size(self) -> int:
@@ -35,9 +40,7 @@ class Source:
 
     def columns(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs and weights as `ParameterMap` takes them, at rows (batch, size) of the one that is read."""
-        if self.reads_inputs:
-            return rows.mT.unsqueeze(1), self.like.new_ones(self.n_weights, 1, 1)
-        return self.like.new_ones(self.n_features, 1, 1), rows.mT.unsqueeze(2)
+        return (rows.mT.unsqueeze(1), self._other) if self.reads_inputs else (self._other, rows.mT.unsqueeze(2))
 
 
 class AngleMap:
@@ -52,7 +55,7 @@ class AngleMap:
     """
 
     def __init__(self, angles: Sequence[Angle | None], source: Source) -> None:
-        slots = list(dict.fromkeys(angle.slot for angle in angles if angle is not None))
+        slots = source.parameters.grouped([angle.slot for angle in angles if angle is not None])
         scales = torch.zeros(len(angles), len(slots), dtype=torch.float64)
         offsets = torch.zeros(len(angles), dtype=torch.float64)
         for row, angle in enumerate(angles):
@@ -88,7 +91,9 @@ class AngleMap:
         if self._bank is None:
             return offsets.expand(len(rows), -1)
         values = self._bank(*self._source.columns(rows)).flatten(1)  # (slots, batch)
-        return torch.addmm(offsets, values.expand(-1, len(rows)).mT, scales.mT)
+        if values.shape[1] != len(rows):
+            values = values.expand(-1, len(rows))
+        return torch.addmm(offsets, values.mT, scales.mT)
 
     def pullback(self, rows: Tensor, cotangents: Tensor) -> Tensor:
         """Return sum_a cotangents_a d angle_a / d row, (batch, size), for cotangents (batch, angles)."""

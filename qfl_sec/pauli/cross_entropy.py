@@ -78,6 +78,10 @@ def gradient_slopes(
 
 def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return cross-entropies (...), and softmax minus one-hot (..., rows), of contrasts (..., rows)."""
+    if contrasts.shape[-1] == 1:  # two classes: fewer, smaller operations
+        contrast, first = contrasts.squeeze(-1), (labels == 0).to(contrasts.dtype)
+        losses = torch.nn.functional.softplus(contrast) - contrast * first
+        return losses, (contrast.sigmoid() - first).unsqueeze(-1)
     chosen = (labels.unsqueeze(-1) == torch.arange(contrasts.shape[-1], device=labels.device)).to(contrasts.dtype)
     logarithms = torch.log_softmax(torch.nn.functional.pad(contrasts, (0, 1)), -1)
     losses = -(logarithms[..., -1] + (chosen * contrasts).sum(-1))

@@ -46,29 +46,38 @@ class Encoder:
         n_qubits: Number of qubits.
         source: Where the encoding's parameters come from.
         n_left: Qubits of the left half.
+
+    Attributes:
+        is_product: Whether encoded states are products.
+        variants: How many devices the models run on, each with noise of its own in the encoding; records then come
+            model by model.
     """
 
     def __init__(self, plan: Plan, n_qubits: int, source: Source, n_left: int) -> None:
         self._n_qubits, self._n_left, self._source = n_qubits, n_left, source
         self.is_product = plan.is_product
+        self.variants = 1
         if self.is_product:
             steps = [step for step in plan.encoding if isinstance(step, LocalStep)]
+            self._n_steps = len(steps)
             self._chains = ChainBank(steps, n_qubits, source, slopes=False)
+            self.variants = self._chains.variants
             self._wires = self._wires_of_features(plan)
             self._colours = _colouring(self._wires)
             self._zero = torch.tensor([1.0, 0.0, 0.0, 1.0]).to(source.like)
         else:
             self._start = _Start(plan.start, n_qubits, source)
             self._steps = Processing(plan.encoding, zero_state(n_qubits)[None, None], source)
+            self.variants = self._steps.variants
 
     def __call__(self, inputs: Tensor) -> Features:
         """Return the features of records (records, n_features)."""
         if self.is_product:
             qubits = self._qubits(inputs)
             if 2 * self._n_left == self._n_qubits:
-                both = _product(qubits.view(2, self._n_left, *qubits.shape[1:]).unbind(1), inputs)
-                return Features(left=both[0], right=both[1])
-            left, right = self._halves(qubits.unbind(0), inputs)
+                both = _product(qubits.view(len(inputs), 2, self._n_left, 4).unbind(2), inputs)
+                return Features(left=both[:, 0], right=both[:, 1])
+            left, right = self._halves(qubits.unbind(1), inputs)
             return Features(left=left, right=right)
         states = self._start(inputs)
         evolved = self._steps.evolve(states.reshape(len(inputs), self._steps.d_left, 1, -1), inputs)
@@ -84,10 +93,11 @@ class Encoder:
             direction[:, features] = 1.0
             qubits, slopes = torch.func.jvp(self._qubits, (inputs,), (direction,))[:2]
             if colour == 0:
-                terms.append((0, *self._halves(qubits.unbind(0), inputs)))
+                terms.append((0, *self._halves(qubits.unbind(1), inputs)))
             for feature in features:
                 for wire in self._wires[feature]:
-                    replaced = [*qubits[:wire], slopes[wire], *qubits[wire + 1 :]]
+                    replaced = list(qubits.unbind(1))
+                    replaced[wire] = slopes[:, wire]
                     terms.append((1 + feature, *self._halves(replaced, inputs)))
         owners = [owner for owner, _, _ in terms]
         lefts = torch.stack([left for _, left, _ in terms], 1)
@@ -108,14 +118,15 @@ class Encoder:
         return torch.stack([self(inputs).words(), *slopes], 1)
 
     def _qubits(self, inputs: Tensor) -> Tensor:
-        """Return the expectation values of I, X, Y, Z of each encoded qubit, (qubits, records, 4)."""
-        matrices = self._chains.matrices(self._chains.products(inputs))[:, 0]  # (records, steps, qubits, 4, 4)
-        if matrices.shape[1] == 0:
-            return self._zero.expand(self._n_qubits, len(inputs), 4)
-        state = matrices[:, 0, ..., 0] + matrices[:, 0, ..., 3]  # of |0>, whose words are I and Z
-        for step in range(1, matrices.shape[1]):
-            state = (matrices[:, step] @ state.unsqueeze(-1)).squeeze(-1)
-        return state.transpose(0, 1).contiguous()
+        """Return the expectation values of I, X, Y, Z of each encoded qubit, (records, qubits, 4)."""
+        if self._n_steps == 0:
+            return self._zero.expand(len(inputs), self._n_qubits, 4)
+        waves = self._chains.waves(inputs)
+        state = self._chains.from_zero(waves)
+        if self._n_steps > 1:
+            for matrix in self._chains.matrices(waves)[:, 0, 1:].unbind(1):  # (records, qubits, 4, 4)
+                state = (matrix @ state.unsqueeze(-1)).squeeze(-1)
+        return state
 
     def _halves(self, qubits: Sequence[Tensor], inputs: Tensor) -> tuple[Tensor, Tensor]:
         return _product(qubits[: self._n_left], inputs), _product(qubits[self._n_left :], inputs)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from qfl_sec.checking import InputError
 from qfl_sec.pauli.cross_entropy import batch_gradients, example_gradients, gradient_slopes, linear_system
 from qfl_sec.pauli.program import PauliProgram
 
@@ -22,10 +23,12 @@ class PauliGradients:
         program: The circuit, whose outputs are the logits.
 
     Raises:
-        InputError: If the circuit is no Pauli program.
+        InputError: If the circuit is no Pauli program, or each model has its own device.
     """
 
     def __init__(self, program: PauliProgram) -> None:
+        if program.n_devices > 1:
+            raise InputError(f"Expected one device for all models, not {program.n_devices}, in a classifier.")
         self._program = program
         self._cost = program.kernel(torch.empty(0, dtype=torch.float64)).contrasts
 

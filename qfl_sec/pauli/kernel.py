@@ -61,6 +61,8 @@ class PauliKernel:
 
     def features(self, inputs: Tensor) -> Features:
         """Return the features of inputs, (models or 1, samples, ...)."""
+        if self.encoder.variants > 1:
+            inputs = inputs.expand(self.encoder.variants, -1, -1)
         flat = self.encoder(inputs.flatten(0, 1))
         left, right = (part.reshape(*inputs.shape[:2], part.shape[-1]) for part in (flat.left, flat.right))
         return Features(left=left, right=right)

@@ -70,6 +70,11 @@ class Processing:
         return all(step.matrix is not None for step in self._maps)
 
     @property
+    def variants(self) -> int:
+        """How many devices there are; 1 if all models share one."""
+        return self._chains.variants
+
+    @property
     def n_local_steps(self) -> int:
         """How many steps turn single qubits."""
         return int(self._chains.used.shape[0])
@@ -155,12 +160,12 @@ class Processing:
         return torch.stack([self.coefficients(weights), *slopes], 2)
 
     def _values(self, weights: Tensor) -> Values:
-        products = self._chains.products(weights)
-        chains = self._chains.matrices(products[:, :1])[:, 0]  # (models, steps, qubits, 4, 4)
+        waves = self._chains.waves(weights)
+        chains = self._chains.matrices(waves[:, :1])[:, 0]  # (models, steps, qubits, 4, 4)
         left, right = self._halves(chains)
         turns = self._turns(weights)
         return Values(
-            products=products,
+            waves=waves,
             chains=chains,
             left=left,
             right=right,
@@ -190,7 +195,7 @@ class Processing:
 
     def _slopes(self, values: Values) -> tuple[Tensor, Tensor]:
         """Return the derivatives of both halves' matrices, (models, angles of the half, steps, d, d)."""
-        slopes = self._chains.matrices(values.products[:, 1:]).unbind(3)  # each (models, rotations, steps, 4, 4)
+        slopes = self._chains.matrices(values.waves[:, 1:]).unbind(3)  # each (models, rotations, steps, 4, 4)
         chains = values.chains.unsqueeze(1).unbind(3)
         halves: list[Tensor] = []
         for wires in (range(self.n_left), range(self.n_left, self.n_qubits)):
@@ -202,7 +207,7 @@ class Processing:
         """Return the weights' cotangents (models, k) from those of the steps' matrices."""
         parts = []
         if values.left_cotangents:
-            angles = self._chains.pulled(self._qubit_cotangents(values), values.products[:, 1:])
+            angles = self._chains.pulled(self._qubit_cotangents(values), values.waves[:, 1:])
             parts.append(self._chains.angles.pullback(weights, angles))
         if values.angle_cotangents:
             turns = torch.stack([values.angle_cotangents[k] for k in sorted(values.angle_cotangents)], 1)
@@ -224,21 +229,26 @@ class Processing:
 
     def _compiled(self, steps: Sequence[Step]) -> tuple[Action, ...]:
         """Compile the steps, the last one first, as the coefficients meet them."""
-        counts = {LocalStep: 0, WordRotationStep: 0, MapStep: 0}
+        left = {kind: sum(isinstance(step, kind) for step in steps) for kind in (LocalStep, WordRotationStep, MapStep)}
+        rows = self.n_rows  # of `jacobian`, at this step
         actions: list[Action] = []
-        for step in steps:
+        for step in reversed(steps):
+            counts = {self.n_rows, rows}
             if isinstance(step, WordStep):
-                actions.append(WordAction(step.index, step.sign, self.d_right, self._like))
+                actions.append(WordAction(step.index, step.sign, counts, self.d_right, self._like))
                 continue
-            number = counts[type(step)]
-            counts[type(step)] += 1
+            left[type(step)] -= 1
+            number = left[type(step)]
             if isinstance(step, LocalStep):
                 actions.append(self._local(number))
+                rows += self.n_rows * int(self._chains.used[number].sum())
             elif isinstance(step, WordRotationStep):
-                actions.append(word_rotation_action(number, step.index, step.sign, self.d_right, self._like))
+                turn = step.index, step.sign, counts, self.d_right, self._like
+                actions.append(word_rotation_action(number, *turn))
+                rows += self.n_rows
             else:
                 actions.append(MapAction(number=number, wires=step.wires, n_left=self.n_left, n_qubits=self.n_qubits))
-        return tuple(reversed(actions))
+        return tuple(actions)
 
     def _local(self, number: int) -> LocalAction:
         used = self._chains.used[number]
@@ -249,12 +259,13 @@ class Processing:
     def _tangent_order(self) -> list[int]:
         """Return the numbers of the angles in the order in which `jacobian` meets them."""
         order: list[int] = []
-        per_step = self.n_qubits * self._chains.n_rotations
+        used = self._chains.used
+        numbers = np.moveaxis(np.arange(used.size).reshape(used.shape[2], *used.shape[:2]), 0, -1)
         for action in self._actions:
             if isinstance(action, LocalAction):
-                order += [action.number * per_step + int(k) for k in np.flatnonzero(self._chains.used[action.number])]
+                order += numbers[action.number][used[action.number]].tolist()
             elif isinstance(action, WordRotationAction):
-                order.append(self._chains.used.size + action.number)
+                order.append(used.size + action.number)
         return order
 
     def _weight_picks(self) -> Tensor | None:
@@ -274,8 +285,9 @@ def _kron(matrices: Sequence[Tensor]) -> Tensor:
     """Return the Kronecker products (..., d, d) of matrices (..., 4, 4)."""
     result = matrices[0]
     for matrix in matrices[1:]:
-        product = result[..., :, None, :, None] * matrix[..., None, :, None, :]
-        result = product.flatten(-4, -3).flatten(-2, -1)
+        product = result.unsqueeze(-1).unsqueeze(-3) * matrix.unsqueeze(-2).unsqueeze(-4)
+        size = 4 * result.shape[-1]
+        result = product.reshape(*product.shape[:-4], size, size)
     return result
 
 

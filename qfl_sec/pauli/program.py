@@ -32,6 +32,9 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
         noise: The noise of the device that all models run on, or one device for each model, in the order of the models
             (of all leading dimensions in which the weights differ, flattened).
 
+    Attributes:
+        n_devices: How many devices were given.
+
     Example:
         >>> import pennylane as qml
         >>> def circuit(inputs, weights):
@@ -55,6 +58,7 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
         devices = () if noise is None else (noise,) if isinstance(noise, NoiseModel) else tuple(noise)
         super().__init__(circuit, n_qubits=n_qubits, weight_shape=weight_shape, devices=devices)
         self._features, self._shape = n_features, tuple(weight_shape)
+        self.n_devices = len(devices)
 
     def __call__(self, inputs: Tensor, weights: Tensor) -> Tensor:
         """Evaluate the circuit; torch can differentiate the result.
@@ -75,7 +79,10 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
         return layout.restore(outputs.permute(2, 0, 1))
 
     def words(self, inputs: Tensor) -> Tensor:
-        """Return phi, the Pauli words' expectation values of encoded records (..., n_features): (..., 4^n)."""
+        """Return phi, the Pauli words' expectation values of encoded records (..., n_features): (..., 4^n).
+
+        With one device for each model, the first dimension is the model.
+        """
         flat = inputs.reshape(-1, inputs.shape[-1])
         return self.kernel(inputs).encoder(flat).words().reshape(*inputs.shape[:-1], -1)
 

@@ -5,7 +5,7 @@ a local step is two real matrix products, one from each side. `push` carries coe
 c -> c T; `pull` is its adjoint and carries states along with it, phi -> T phi.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,7 +22,7 @@ class Values:
     """The parameters of one batch of models, as the steps take them.
 
     Attributes:
-        products: (models, 1 + rotations, chains, monomials), see `ChainBank.products`.
+        waves: (models, 1 + rotations, chains, waves), see `ChainBank.waves`.
         chains: (models, local steps, qubits, 4, 4), the transfer matrices of the chains.
         left: By local step, their products over the left half, (models, 4^left, 4^left).
         right: By local step, the same over the right half, (models, 4^right, 4^right).
@@ -34,7 +34,7 @@ class Values:
         left_cotangents: By local step, those of `left` that `backward` found; likewise for the others.
     """
 
-    products: Tensor
+    waves: Tensor
     chains: Tensor
     left: Sequence[Tensor]
     right: Sequence[Tensor]
@@ -128,25 +128,27 @@ class WordAction:
     Args:
         index: (4^n,), which old coefficient each new one is.
         sign: (4^n,)
+        counts: How many rows there may be.
         d_right: 4^right.
         like: A tensor whose dtype and device are used.
     """
 
-    def __init__(self, index: Array, sign: Array, d_right: int, like: Tensor) -> None:
+    def __init__(self, index: Array, sign: Array, counts: Collection[int], d_right: int, like: Tensor) -> None:
         inverse = np.argsort(index)
-        self._ways = (_Gather(index, sign, d_right, like), _Gather(inverse, sign[inverse], d_right, like))
+        self._there = _Gather(index, sign, counts, d_right, like)
+        self._back = _Gather(inverse, sign[inverse], counts, d_right, like)
 
     def push(self, rows: Tensor, values: Values) -> Tensor:
         """Permute."""
-        return self._ways[0](rows)
+        return self._there(rows)
 
     def pull(self, rows: Tensor, values: Values) -> Tensor:
         """Permute back."""
-        return self._ways[1](rows)
+        return self._back(rows)
 
     def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
         """Permute back."""
-        return self._ways[1](cotangents)
+        return self._back(cotangents)
 
     def tangents(self, rows: Tensor, values: Values) -> list[Tensor]:
         """There are no parameters."""
@@ -241,36 +243,30 @@ class MapAction:
 
 
 class _Gather:
-    """Signed gathering of words in the layout (models, 4^left, rows, 4^right)."""
+    """Signed gathering of words in the layout (models, 4^left, rows, 4^right), for some numbers of rows."""
 
-    def __init__(self, index: Array, sign: Array, d_right: int, like: Tensor) -> None:
-        self._left, self._right = np.divmod(index, d_right)
-        self._sign = sign.reshape(-1, d_right)
-        self._d_right = d_right
-        self._like = like
+    def __init__(self, index: Array, sign: Array, counts: Collection[int], d_right: int, like: Tensor) -> None:
+        left, right = (part.reshape(-1, 1, d_right) for part in np.divmod(index, d_right))
         self._known: dict[int, tuple[Tensor, Tensor]] = {}
+        for count in counts:
+            places = (left * count + np.arange(count)[None, :, None]) * d_right + right
+            signs = np.broadcast_to(sign.reshape(-1, 1, d_right), places.shape)
+            self._known[count] = (
+                torch.as_tensor(places.reshape(-1), device=like.device),
+                torch.as_tensor(signs.reshape(-1).copy()).to(like),
+            )
 
     def __call__(self, rows: Tensor) -> Tensor:
-        index, sign = self._of(rows.shape[2])
+        index, sign = self._known[rows.shape[2]]
         return (rows.reshape(len(rows), -1).index_select(1, index) * sign).view(rows.shape)
 
-    def _of(self, n_rows: int) -> tuple[Tensor, Tensor]:
-        if n_rows not in self._known:
-            left = self._left.reshape(-1, 1, self._d_right)
-            right = self._right.reshape(-1, 1, self._d_right)
-            index = (left * n_rows + np.arange(n_rows)[None, :, None]) * self._d_right + right
-            sign = np.broadcast_to(self._sign[:, None], index.shape).reshape(-1)
-            self._known[n_rows] = (
-                torch.as_tensor(index.reshape(-1), device=self._like.device),
-                torch.as_tensor(sign.copy()).to(self._like),
-            )
-        return self._known[n_rows]
 
-
-def word_rotation_action(number: int, index: Array, sign: Array, d_right: int, like: Tensor) -> WordRotationAction:
+def word_rotation_action(
+    number: int, index: Array, sign: Array, counts: Collection[int], d_right: int, like: Tensor
+) -> WordRotationAction:
     """Return the action of a rotation about a word; index and sign are those of `transfer.word_rotation`."""
     moved = torch.as_tensor(np.abs(sign).reshape(-1, 1, d_right)).to(like)
-    return WordRotationAction(number=number, partner=_Gather(index, sign, d_right, like), moved=moved)
+    return WordRotationAction(number=number, partner=_Gather(index, sign, counts, d_right, like), moved=moved)
 
 
 def unitary_transfer(unitary: Tensor) -> Tensor:
