@@ -354,3 +354,15 @@ def test_bad_arguments_are_refused() -> None:
     for value in (-0.1, 1.5, float("nan"), True, "0.1"):
         with pytest.raises(ValueError, match="between 0 and 1"):
             GateNoise(dephasing=value)  # type: ignore[arg-type]
+
+
+def test_weights_that_no_observable_notices_are_left_out() -> None:
+    """Seen by structure alone, and exactly those whose derivative vanishes for any weights."""
+    circuit, n_qubits, n_features, shape = shaped("four qubits")
+    program = PauliProgram(circuit, n_features=n_features, weight_shape=shape, n_qubits=n_qubits)
+    weights = torch.randn(3, *shape, dtype=DOUBLE, generator=torch.Generator().manual_seed(8))
+    live = program.kernel(weights).processing.live
+    moved = torch.autograd.functional.jacobian(lambda w: program.coefficients(w).sum(0), weights)
+    seen = (moved.abs().flatten(3).sum((0, 1)) > 1e-9).any(0)
+    assert live.tolist() == seen.nonzero().flatten().tolist()
+    assert len(live) == 27

@@ -30,6 +30,8 @@ class ChainBank:
         n_rotations: Rotations of the longest chain, at least one.
         variants: How many devices there are, each model having its own; 1 if all share one.
         used: (steps, qubits, n_rotations), true where there is a rotation.
+        pattern: (steps, qubits, 4, 4), false where a matrix has a zero whatever the angles.
+        slope_pattern: (steps, qubits, n_rotations, 4, 4), the same of the derivatives.
         angles: The padded angles.
     """
 
@@ -47,7 +49,14 @@ class ChainBank:
         n_rows = 1 + self.n_rotations if slopes else 1
         self._wave_shape = (n_rows, len(chains), 3**self.n_rotations)
         self._phases = self.angles.combined(*_phases(len(chains), self.n_rotations, n_rows))
-        forms = _stacked(chains, self.n_rotations).to(source.like)
+        forms = _stacked(chains, self.n_rotations)
+        occurs = (
+            (forms != 0).any(1).numpy().reshape(*self._shape, 3**self.n_rotations, 4, 4)
+        )  # (steps, qubits, waves, 4, 4)
+        moves = (_frequencies(self.n_rotations)[0] != 0).T  # (n_rotations, waves)
+        self.pattern: Array = occurs.any(2)
+        self.slope_pattern: Array = np.stack([(occurs[:, :, wave]).any(2) for wave in moves], 2)
+        forms = forms.to(source.like)
         self.variants = int(forms.shape[1])
         self._is_uniform = forms.shape[1] == 1 and len(forms) > 0 and bool((forms == forms[:1]).all())
         self._forms = forms[:1] if self._is_uniform else forms

@@ -34,14 +34,14 @@ def example_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labe
     """Return the gradient of each record's own loss, (models, samples, k); arguments as for `batch_gradients`."""
     system = linear_system(kernel, weights)
     words = kernel.features(inputs).words()
-    values = (words @ system.flatten(2)).view(len(weights), -1, *system.shape[2:])  # (models, samples, rows, 1 + k)
+    values = (words @ system.flatten(2)).view(len(weights), -1, *system.shape[2:])  # (models, samples, rows, 1 + live)
     _, errors = _losses_and_errors(values[..., 0], labels)
-    return (values[..., 1:] * errors.unsqueeze(-1)).sum(2)
+    return kernel.contrasts.spread((values[..., 1:] * errors.unsqueeze(-1)).sum(2))
 
 
 def linear_system(kernel: PauliKernel, weights: Tensor) -> Tensor:
-    """Return contrasts and their derivatives in the weights as forms in the words, (models, 4^n, rows, 1 + k)."""
-    rows = kernel.contrasts.jacobian(weights)  # (models, d, 1 + k, rows, d')
+    """Return contrasts and their derivatives in the live weights as forms in words, (models, 4^n, rows, 1 + live)."""
+    rows = kernel.contrasts.jacobian(weights)  # (models, d, 1 + live, rows, d')
     return rows.permute(0, 1, 4, 3, 2).flatten(1, 2)
 
 
@@ -52,7 +52,7 @@ def gradient_slopes(
 
     Args:
         kernel: The circuit.
-        systems: (models, 4^n, rows, 1 + k), from `linear_system`.
+        systems: (models, 4^n, rows, 1 + live), from `linear_system`.
         which: (problems,), the model of each problem; equal ones side by side are one matrix product.
         inputs: (problems, samples, features)
         labels: (problems, samples)
@@ -73,7 +73,8 @@ def gradient_slopes(
     turned = shares * (slopes - (shares * slopes).sum(-1, keepdim=True))  # of the errors, in each feature
     here, along = values[..., 0, :, 1:], values[..., 1:, :, 1:]
     changes = torch.einsum("psr,psfrk->fpsk", errors, along) + torch.einsum("psfr,psrk->fpsk", turned, here)
-    return torch.einsum("psr,psrk->psk", errors, here), changes
+    gradients = torch.einsum("psr,psrk->psk", errors, here)
+    return kernel.contrasts.spread(gradients), kernel.contrasts.spread(changes)
 
 
 def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

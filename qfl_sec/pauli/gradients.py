@@ -49,7 +49,7 @@ class PauliGradients:
     def prepare(self, weights: Tensor) -> Tensor | None:
         """Return what `slopes` needs to know of each of the weights (models, k); None if that takes too much memory."""
         words = self._cost.d_left * self._cost.d_right
-        if len(weights) * words * self._cost.n_rows * (1 + weights.shape[1]) > _MAX_PREPARED:
+        if len(weights) * words * self._cost.n_rows * (1 + len(self._cost.live)) > _MAX_PREPARED:
             return None
         return linear_system(self._program.kernel(weights), weights)
 

@@ -21,10 +21,10 @@ from qfl_sec.pauli.steps import (
     MapAction,
     Values,
     WordAction,
-    WordRotationAction,
     unitary_transfer,
     word_rotation_action,
 )
+from qfl_sec.pauli.support import Support
 
 
 class Processing:
@@ -40,6 +40,7 @@ class Processing:
         d_left: 4^n_left
         d_right: 4 to the number of the other qubits.
         n_rows: How many observables.
+        live: (live,), the weights on which the coefficients depend at all, by the circuit's structure.
     """
 
     def __init__(
@@ -60,9 +61,8 @@ class Processing:
         self._chains = ChainBank(local, self.n_qubits, source, slopes=True)
         self._turns = AngleMap([step.angle for step in steps if isinstance(step, WordRotationStep)], source)
         self._maps = [step for step in steps if isinstance(step, MapStep)]
-        self._actions = self._compiled(steps)
-        self._order = self._tangent_order()
-        self._picks = self._weight_picks()
+        self._actions, self._order = self._compiled(steps)
+        self._picks, self.live = self._live_weights()
 
     @property
     def is_closed(self) -> bool:
@@ -131,7 +131,7 @@ class Processing:
         return before[-1], contract
 
     def jacobian(self, weights: Tensor) -> Tensor:
-        """Return the coefficients and their derivatives in the weights: (models, 4^left, 1 + k, rows, 4^right)."""
+        """Return coefficients and derivatives in the live weights: (models, 4^left, 1 + live, rows, 4^right)."""
         if not self.is_closed:
             return self._traced_jacobian(weights)
         values = self._values(weights)
@@ -146,9 +146,16 @@ class Processing:
         if self._picks is not None:
             return by_angle.index_select(2, self._picks)
         parts = (self._chains.angles.jacobian(weights), self._turns.jacobian(weights))
-        slopes = torch.cat(parts, 1)[:, self._order]  # (models, rotations, k)
+        slopes = torch.cat(parts, 1)[:, self._order].index_select(2, self.live)  # (models, rotations, live)
         by_weight = torch.einsum("mlarw,mak->mlkrw", by_angle[:, :, 1:], slopes)
         return torch.cat([by_angle[:, :, :1], by_weight], 2)
+
+    def spread(self, derivatives: Tensor) -> Tensor:
+        """Return derivatives (..., live) in the live weights as derivatives in all, (..., k)."""
+        if len(self.live) == self._source.n_weights:
+            return derivatives
+        zeros = derivatives.new_zeros(*derivatives.shape[:-1], self._source.n_weights)
+        return zeros.index_copy(-1, self.live, derivatives)
 
     def _traced_jacobian(self, weights: Tensor) -> Tensor:
         """Do the same by automatic differentiation, weight by weight."""
@@ -227,58 +234,64 @@ class Processing:
         left, right = torch.stack(lefts, 1), torch.stack(rights, 1)
         return torch.stack([*_unkron(left, chains[: self.n_left]), *_unkron(right, chains[self.n_left :])], 2)
 
-    def _compiled(self, steps: Sequence[Step]) -> tuple[Action, ...]:
-        """Compile the steps, the last one first, as the coefficients meet them."""
+    def _compiled(self, steps: Sequence[Step]) -> tuple[tuple[Action, ...], list[int]]:
+        """Compile the steps, the last one first, as the coefficients meet them.
+
+        Rotations that no observable notices, whatever the angles, get no rows in `jacobian`.
+
+        Returns:
+            The actions, and the numbers of the other rotations' angles in the order in which `jacobian` meets them.
+        """
         left = {kind: sum(isinstance(step, kind) for step in steps) for kind in (LocalStep, WordRotationStep, MapStep)}
-        rows = self.n_rows  # of `jacobian`, at this step
+        chains = self._chains
+        numbers = np.arange(chains.used.size).reshape(chains.n_rotations, *chains.used.shape[:2])
+        support = Support(self._observables.transpose(1, 2).flatten(2).any(0).numpy(), self.n_qubits)
         actions: list[Action] = []
+        order: list[int] = []
         for step in reversed(steps):
-            counts = {self.n_rows, rows}
+            counts = {self.n_rows, self.n_rows * (1 + len(order))}
+            gather = counts, self.d_right, self._like
             if isinstance(step, WordStep):
-                actions.append(WordAction(step.index, step.sign, counts, self.d_right, self._like))
+                actions.append(WordAction(step.index, step.sign, *gather))
+                support.permute(step.index)
                 continue
             left[type(step)] -= 1
             number = left[type(step)]
             if isinstance(step, LocalStep):
-                actions.append(self._local(number))
-                rows += self.n_rows * int(self._chains.used[number].sum())
+                noticed = support.notices(chains.pattern[number], chains.slope_pattern[number])
+                noticed[~chains.used[number]] = False
+                actions.append(self._local(number, noticed))
+                order += numbers[:, number].T[noticed].tolist()
+                support.mix(chains.pattern[number])
             elif isinstance(step, WordRotationStep):
-                turn = step.index, step.sign, counts, self.d_right, self._like
-                actions.append(word_rotation_action(number, *turn))
-                rows += self.n_rows
+                actions.append(word_rotation_action(number, step.index, step.sign, *gather))
+                order.append(chains.used.size + number)
+                support.join(step.index)
             else:
                 actions.append(MapAction(number=number, wires=step.wires, n_left=self.n_left, n_qubits=self.n_qubits))
-        return tuple(actions)
+                support.fill(step.wires)
+        return tuple(actions), order
 
-    def _local(self, number: int) -> LocalAction:
-        used = self._chains.used[number]
-        halves = [np.flatnonzero(part.reshape(-1)) for part in (used[: self.n_left], used[self.n_left :])]
+    def _local(self, number: int, noticed: Array) -> LocalAction:
+        halves = [np.flatnonzero(part.reshape(-1)) for part in (noticed[: self.n_left], noticed[self.n_left :])]
         left, right = (torch.as_tensor(half, device=self._like.device) for half in halves)
         return LocalAction(number=number, left_used=left, right_used=right)
 
-    def _tangent_order(self) -> list[int]:
-        """Return the numbers of the angles in the order in which `jacobian` meets them."""
-        order: list[int] = []
-        used = self._chains.used
-        numbers = np.moveaxis(np.arange(used.size).reshape(used.shape[2], *used.shape[:2]), 0, -1)
-        for action in self._actions:
-            if isinstance(action, LocalAction):
-                order += numbers[action.number][used[action.number]].tolist()
-            elif isinstance(action, WordRotationAction):
-                order.append(used.size + action.number)
-        return order
+    def _live_weights(self) -> tuple[Tensor | None, Tensor]:
+        """Return where each live weight's row stands among the angles' rows, and which weights are live.
 
-    def _weight_picks(self) -> Tensor | None:
-        """Return where each weight's row stands among the angles' rows, if every weight is one angle and no more."""
+        There are no such places if a weight is not simply one angle; then rows are combined.
+        """
+        every = torch.arange(self._source.n_weights, device=self._like.device)
         parts = (self._chains.angles.matrix, self._turns.matrix)
-        if parts[0] is None or parts[1] is None:
-            return None
-        matrix = torch.cat([parts[0], parts[1]])[self._order]
-        if matrix.shape[0] != matrix.shape[1] or not bool(((matrix == 1).sum(0) == 1).all()):
-            return None
-        if int((matrix != 0).sum()) != len(matrix):
-            return None
-        return torch.cat([torch.zeros_like(matrix[0, :1], dtype=torch.long), 1 + matrix.argmax(0)])
+        if parts[0] is None or parts[1] is None or not self.is_closed:
+            return None, every
+        matrix = torch.cat([parts[0], parts[1]])[self._order]  # (rotations, weights)
+        live = every[(matrix != 0).any(0)]
+        single = bool(((matrix != 0).sum(0) <= 1).all()) and bool(((matrix == 0) | (matrix == 1)).all())
+        if not single:
+            return None, live
+        return torch.cat([every.new_zeros(1), 1 + matrix[:, live].mT.nonzero()[:, 1]]), live
 
 
 def _kron(matrices: Sequence[Tensor]) -> Tensor:

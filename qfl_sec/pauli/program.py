@@ -104,8 +104,9 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
         linear system for their product, whose rank says what of the record a gradient can tell at most.
         """
         flat, lead = self._flat(weights)
-        rows = self.kernel(weights).processing.jacobian(flat)[:, :, 1:]  # (models, d, weights, outputs, d')
-        chi = rows.permute(0, 3, 1, 4, 2).flatten(2, 3)
+        processing = self.kernel(weights).processing
+        rows = processing.jacobian(flat)[:, :, 1:]  # (models, d, live weights, outputs, d')
+        chi = processing.spread(rows.permute(0, 3, 1, 4, 2).flatten(2, 3))
         return chi.reshape(*lead, *chi.shape[1:])
 
     def rank(self, weights: Tensor) -> Tensor:
@@ -140,13 +141,13 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
         """Do the same with a gradient (*weight_shape) for each sample, in the leading dimensions of the outputs."""
         kernel, layout, (columns, angles) = self._arranged(inputs, weights)
         words = kernel.features(columns.permute(1, 2, 0)).words()  # (models or 1, samples, 4^n)
-        rows = kernel.processing.jacobian(angles[..., 0].mT)  # (models, d, 1 + weights, outputs, d')
+        rows = kernel.processing.jacobian(angles[..., 0].mT)  # (models, d, 1 + live weights, outputs, d')
         values = words @ rows.permute(0, 1, 4, 2, 3).flatten(3).flatten(1, 2)
-        values = values.view(*values.shape[:2], *rows.shape[2:4])  # (models, samples, 1 + weights, outputs)
+        values = values.view(*values.shape[:2], *rows.shape[2:4])  # (models, samples, 1 + live weights, outputs)
 
         def pullback(cotangents: Tensor) -> Tensor:
             shares = layout.columns(cotangents).permute(1, 2, 0)
-            gradients = (values[:, :, 1:] * shares.unsqueeze(2)).sum(-1)
+            gradients = kernel.processing.spread((values[:, :, 1:] * shares.unsqueeze(2)).sum(-1))
             restored = layout.restore(gradients.permute(2, 0, 1))
             return restored.reshape(*restored.shape[:-1], *self._shape)
 
