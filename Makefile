@@ -6,12 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help audit test check clean
+.PHONY: help audit test check bench clean
 
 help:
 	@echo "make audit   install, audit examples/breast_cancer.toml, print the path of report.pdf"
-	@echo "make test    install with the dev extra, run the whole test suite"
+	@echo "make test    install with the extras dev, cluster and flower, run the whole test suite"
 	@echo "make check   ruff and mypy"
+	@echo "make bench   install with the bench extra, run the benchmarks, rewrite docs/benchmarks.md; ten minutes"
 	@echo "make clean   remove the environment, caches and build outputs; runs/ is kept"
 
 audit: $(VENV)/installed
@@ -25,6 +26,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
@@ -41,5 +45,9 @@ $(VENV)/installed: $(BIN)/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev,cluster,flower]'
+	touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@

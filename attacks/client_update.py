@@ -38,6 +38,8 @@ class ClientUpdate:
         weights: (clients, parameters), where each client starts.
         mask: (clients, steps, slots), true where a slot of a batch holds a record.
         steps_made: (clients,), how many steps each client makes; later ones change nothing.
+        prepared: What the model's closed forms know of the starting weights; None to differentiate the circuit.
+        rows: (clients,), the row of `prepared` of each client; None without it.
     """
 
     architecture: Architecture
@@ -47,10 +49,21 @@ class ClientUpdate:
     weights: Tensor
     mask: Tensor
     steps_made: Tensor
+    prepared: Tensor | None = None
+    rows: Tensor | None = None
+
+    def with_closed_forms(self) -> Self:
+        """Return the same with the model's closed forms prepared at the starting weights, if it has any."""
+        kernel = self.architecture.kernel
+        prepared = None if kernel is None else kernel.prepare(self.weights)
+        return self if prepared is None else replace(self, prepared=prepared, rows=torch.arange(len(self.weights)))
 
     def select(self, which: Tensor) -> Self:
         """Return the same for the clients at these indices, each as often as it occurs."""
-        return replace(self, weights=self.weights[which], mask=self.mask[which], steps_made=self.steps_made[which])
+        rows = None if self.rows is None else self.rows[which]
+        return replace(
+            self, weights=self.weights[which], mask=self.mask[which], steps_made=self.steps_made[which], rows=rows
+        )
 
     def with_jacobian(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return each client's update and its derivative in all features.
@@ -88,28 +101,43 @@ class ClientUpdate:
             return per_example_gradients(self.architecture, at.unsqueeze(-2), inputs, labels)
 
         slots = features.shape[-2]
-        per_example, own = _directions(lambda inputs: by_record(inputs, weights), features)  # (n, k, slots, P)
+        kernel = self.architecture.kernel
+        if kernel is not None and self.prepared is not None and self.rows is not None and not with_weights:
+            per_example, own = kernel.slopes(self.prepared, self.rows, features, labels)  # own is (n, k, slots, P)
+        else:
+            per_example, own = _directions(lambda inputs: by_record(inputs, weights), features)
+        shared = (
+            _directions(lambda at: by_record(features, at), weights)[1] if with_weights else None
+        )  # (P, k, slots, P)
+        if self.defense is None or type(self.defense).expected_gradient is Defense.expected_gradient:
+            return _mean(per_example, own, shared, mask)
         alone = torch.eye(slots, dtype=own.dtype, device=own.device)
         tangents = torch.einsum("nksp,st->tnksp", own, alone).flatten(0, 1)  # record by record, feature by feature
-        if with_weights:
-            _, shared = _directions(lambda at: by_record(features, at), weights)  # (P, k, slots, P)
+        if shared is not None:
             tangents = torch.cat([tangents, shared])
-        gradient, derivatives = self._average(per_example, mask, tangents)
+        gradient, derivatives = _defended(self.defense, per_example, mask, tangents)
         split = slots * features.shape[-1]
-        by_weights = derivatives[split:].permute(1, 2, 0) if with_weights else None
+        by_weights = None if shared is None else derivatives[split:].permute(1, 2, 0)
         return gradient, derivatives[:split].permute(1, 2, 0), by_weights
 
-    def _average(self, per_example: Tensor, mask: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the defended mean gradient and its derivatives along the tangents (directions, k, slots, P)."""
-        if self.defense is None or type(self.defense).expected_gradient is Defense.expected_gradient:
-            share = (mask / mask.sum(-1, keepdim=True).clamp(min=1)).to(per_example.dtype)  # (k, slots)
-            return torch.einsum("ks,ksp->kp", share, per_example), torch.einsum("ks,dksp->dkp", share, tangents)
-        defense = self.defense
 
-        def expected(gradients: Tensor) -> Tensor:
-            return defense.expected_gradient(gradients, mask)
+def _mean(
+    per_example: Tensor, own: Tensor, shared: Tensor | None, mask: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the mean gradient (k, P), its derivative (k, P, slots x features), and in the weights (k, P, P)."""
+    share = (mask / mask.sum(-1, keepdim=True).clamp(min=1)).to(per_example.dtype)  # (k, slots)
+    by_features = torch.einsum("ks,nksp->kpsn", share, own).flatten(2)
+    by_weights = None if shared is None else torch.einsum("ks,dksp->kpd", share, shared)
+    return torch.einsum("ks,ksp->kp", share, per_example), by_features, by_weights
 
-        return expected(per_example), torch.func.vmap(lambda tangent: _along(expected, per_example, tangent))(tangents)
+
+def _defended(defense: Defense, per_example: Tensor, mask: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the defense's expected gradient and its derivatives along the tangents (directions, k, slots, P)."""
+
+    def expected(gradients: Tensor) -> Tensor:
+        return defense.expected_gradient(gradients, mask)
+
+    return expected(per_example), torch.func.vmap(lambda tangent: _along(expected, per_example, tangent))(tangents)
 
 
 def _along(function: Callable[[Tensor], Tensor], point: Tensor, tangent: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from qfl_sec.attacks.inversion_problem import pose
 from qfl_sec.attacks.least_squares import minimize
 from qfl_sec.attacks.starting_points import first_points
-from qfl_sec.contracts import Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
+from qfl_sec.contracts import AggregateView, Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
 
 _EXACT_TOLERANCE = 1e-6
 _NOISY_TOLERANCE = 1e-3
@@ -23,15 +23,17 @@ _TYPICAL_FEATURES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class GradientInversion(Attack):
-    """Rebuild the records behind single updates by multistart second-order least squares.
+    """Rebuild the records behind updates, or sums of updates, by multistart second-order least squares.
 
-    The residual is what a client with the guessed records would have sent, minus what was sent. Under a defense that
+    The residual is what a client with the guessed records would have sent, minus what was sent. Where only the sum of a
+    round's updates is seen, the records of all its clients are unknowns of one problem. Under a defense that
     adds noise, which the adaptive attacker knows, it is weighed by the noise's standard deviation and joined by a
     Gaussian prior of each class from the reference split, which makes the answer a maximum a posteriori estimate.
     The answer is the restart with the lowest objective; the truth plays no part.
 
     Attributes:
-        targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer.
+        targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer. Sums
+            of updates, drawn over all rounds, where nothing else is seen.
         restarts: Starting points of each target.
         iterations: Steps of each restart at most.
         labels: "known" if the attacker is told the labels of the records behind an update, else "searched".
@@ -42,7 +44,7 @@ class GradientInversion(Attack):
 
     name: ClassVar[str] = "gradient_inversion"
     question: ClassVar[Question] = "reconstruction"
-    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
+    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView, AggregateView)
 
     targets: int = 8
     restarts: int = 40
@@ -62,15 +64,17 @@ class GradientInversion(Attack):
         """Whether this attacker is told the labels of the records behind an update."""
         return self.labels == "known"
 
-    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
+    def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
         """Return roughly how many circuit evaluations one run takes, for records of about four features.
 
         A gradient costs about three evaluations, a directional derivative of it twice that.
         """
         steps = max(setup.local_steps)
         directions = _TYPICAL_FEATURES + (setup.n_parameters if steps > 1 else 0)
-        problems = self.targets * self.restarts * max(1, self.iterations // _SHARE_MADE)
-        return problems * steps * setup.batch_size * (3 + 6 * directions)
+        selected = len(setup.schedule[0])
+        clients, sums = (selected, setup.rounds) if issubclass(view, AggregateView) else (1, setup.rounds * selected)
+        problems = min(self.targets, sums) * self.restarts * max(1, self.iterations // _SHARE_MADE)
+        return problems * clients * steps * setup.batch_size * (3 + 6 * directions)
 
     def run(self, view: View, knowledge: Knowledge, *, generator: torch.Generator) -> Reconstructions:
         """Attack some updates of one training; see `Attack.run`.
@@ -78,9 +82,9 @@ class GradientInversion(Attack):
         Empty slots of a batch have label -1 and features 0 in the answer.
 
         Raises:
-            NotApplicableError: If labels are to be known and are not, or no update holds a record.
+            NotApplicableError: If labels are to be known and are not, no update holds a record, or the sum of the
+                updates cannot be written down.
         """
-        assert isinstance(view, UpdatesView)
         problem = pose(
             view,
             knowledge,
@@ -90,7 +94,7 @@ class GradientInversion(Attack):
             margin=self.margin,
             generator=generator,
         )
-        start = first_points(problem.labels, problem.reference, generator=generator)
+        start = first_points(problem.labels.flatten(2, 3), problem.reference, generator=generator)
         solution = minimize(
             problem.system,
             start.flatten(2),

@@ -1,6 +1,7 @@
 """The equations of gradient inversion: what was sent, what guessed records would have sent, and how far apart they are.
 
-Unknowns are the features of all records behind an update, in coordinates in which the search range is the unit cube.
+Unknowns are the features of all records behind an update, or behind a sum of updates, in coordinates in which the
+search range is the unit cube.
 """
 
 import math
@@ -13,14 +14,15 @@ from qfl_sec.attacks.client_update import ClientUpdate
 from qfl_sec.attacks.least_squares import Solution, rank
 from qfl_sec.attacks.reference_statistics import ReferenceStatistics, reference_statistics
 from qfl_sec.attacks.starting_points import label_guesses
-from qfl_sec.contracts import Knowledge, NotApplicableError, Reconstructions, Setup, UpdatesView
+from qfl_sec.attacks.transmissions import Transmissions, shares_are_public, transmissions
+from qfl_sec.contracts import AggregateView, Knowledge, NotApplicableError, Reconstructions, Setup, UpdatesView, View
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 
 _SOLVED = 1e-26
 """An objective below this share of the squared observation counts as solved."""
 
-_CHUNK_DERIVATIVES = 4096
+_CHUNK_DERIVATIVES = 8192
 """Directional derivatives of single records' gradients that are computed at a time; bounds the memory."""
 
 
@@ -29,21 +31,25 @@ class InversionProblem:
     """All targets of one attack, each with all its restarts.
 
     Attributes:
-        positions: (targets, 2), round and position among that round's selected clients.
-        client: What the targets would have sent, as a function of their records.
-        observed: (targets, parameters), what they sent.
+        positions: (targets, 2), round and position among that round's selected clients, -1 for their sum.
+        client: What each client behind a target would have sent, as a function of its records; target after target.
+        shares: (targets, clients), what each client's update is multiplied by in the target's sum.
+        observed: (targets, parameters), the sums that were seen.
+        known: (targets, parameters), false where a defense left a coordinate out: it gives no equation.
         wrapped: (parameters,), true where only the remainder modulo 2 pi was sent.
         scale: (targets, parameters), what a residual is measured in: the noise's standard deviation if there is noise,
             else the learning rate, so that residuals are those of the gradient.
         noisy: Whether there is noise, hence a prior.
-        labels: (targets, restarts, steps, slots), -1 in empty slots.
+        labels: (targets, restarts, clients, steps, slots), -1 in empty slots.
         reference: The reference split.
         solved: (targets,), the objective that rounding leaves of an exact solution; -1 where noise leaves more.
     """
 
     positions: Tensor
     client: ClientUpdate
+    shares: Tensor
     observed: Tensor
+    known: Tensor
     wrapped: Tensor
     scale: Tensor
     noisy: bool
@@ -54,9 +60,9 @@ class InversionProblem:
     @property
     def chunk(self) -> int:
         """How many problems are evaluated at a time."""
-        steps, slots = self.labels.shape[2:]
+        clients, steps, slots = self.labels.shape[2:]
         directions = len(self.reference.low) + (self.observed.shape[-1] if steps > 1 else 0)
-        return max(1, _CHUNK_DERIVATIVES // (slots * directions))
+        return max(1, _CHUNK_DERIVATIVES // (clients * slots * directions))
 
     def system(self, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Return residuals and Jacobian of the problems at these indices; with noise, prior rows below the data's."""
@@ -74,15 +80,33 @@ class InversionProblem:
 
     def _data(self, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
         """Return the residuals against what was sent (k, parameters), and their Jacobian."""
-        labels = self.labels.flatten(0, 1)[which]  # (k, steps, slots)
+        labels = self.labels.flatten(0, 1)[which]  # (k, clients, steps, slots)
         target = which // self.labels.shape[1]
         features = self.reference.features(points.reshape(*labels.shape, -1))
-        update, jacobian = self.client.select(target).with_jacobian(features, labels.clamp(min=0))
-        gap = update - self.observed[target]
-        gap = torch.where(self.wrapped, torch.remainder(gap + math.pi, 2 * math.pi) - math.pi, gap)
+        total, jacobian = self._sums(target, features, labels)
+        gap = self._turned(total - self.observed[target], target)
         widths = (self.reference.width * (labels >= 0).unsqueeze(-1)).flatten(1)  # no slope in empty slots
         scale = self.scale[target]
-        return gap / scale, jacobian * widths.unsqueeze(1) / scale.unsqueeze(-1)
+        known = self.known[target]
+        return gap / scale * known, jacobian * widths.unsqueeze(1) / scale.unsqueeze(-1) * known.unsqueeze(-1)
+
+    def _sums(self, target: Tensor, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what these targets' clients would have sent together, (k, parameters), and its slopes."""
+        shares = self.shares[target]  # (k, clients)
+        places = torch.arange(shares.shape[1])
+        clients = self.client.select((target.unsqueeze(1) * shares.shape[1] + places).flatten())
+        updates, slopes = clients.with_jacobian(features.flatten(0, 1), labels.flatten(0, 1).clamp(min=0))
+        updates = torch.where(self.wrapped, torch.remainder(updates + math.pi, 2 * math.pi) - math.pi, updates)
+        total = torch.einsum("kc,kcp->kp", shares, updates.reshape(*shares.shape, -1))
+        slope = torch.einsum("kc,kcpu->kpcu", shares, slopes.reshape(*shares.shape, *slopes.shape[1:])).flatten(2)
+        return total, slope
+
+    def _turned(self, gap: Tensor, target: Tensor) -> Tensor:
+        """Take whole turns of the clients' angles out of gaps (k, parameters), where all turns weigh the same."""
+        shares = self.shares[target]
+        turn = 2 * math.pi * shares[:, :1]
+        alike = self.wrapped & (shares == shares[:, :1]).all(1, keepdim=True)
+        return torch.where(alike, torch.remainder(gap + turn / 2, turn) - turn / 2, gap)
 
     def reconstructions(self, solution: Solution) -> Reconstructions:
         """Return the outcome of all restarts in the features' own units, and the rank of the data's equations."""
@@ -90,7 +114,7 @@ class InversionProblem:
         objectives = solution.objectives
         if self.noisy:
             penalties = self.reference.label_penalties()[self.labels.clamp(min=0)] * (self.labels >= 0)
-            objectives = objectives + penalties.sum((-2, -1))
+            objectives = objectives + penalties.flatten(2).sum(-1)
         best = torch.arange(n_targets) * n_restarts + objectives.argmin(1)
         points = solution.points.flatten(0, 1)
         jacobians = torch.cat([self._data(points[row], row)[1] for row in torch.split(best, self.chunk)])
@@ -108,7 +132,7 @@ class InversionProblem:
 
 
 def pose(
-    view: UpdatesView,
+    view: View,
     knowledge: Knowledge,
     *,
     targets: int,
@@ -117,45 +141,58 @@ def pose(
     margin: float,
     generator: torch.Generator,
 ) -> InversionProblem:
-    """Choose the updates to attack and write down their equations.
+    """Choose the updates, or sums of updates, to attack and write down their equations.
 
     Raises:
-        NotApplicableError: If labels are to be known and are not, or no update holds a record.
+        NotApplicableError: If labels are to be known and are not, no update holds a record, or the sum of the updates
+            cannot be written down.
     """
-    setup, architecture = view.setup, knowledge.architecture
+    assert isinstance(view, UpdatesView | AggregateView)
+    setup, architecture, sent = view.setup, knowledge.architecture, transmissions(view)
+    _check_sums(setup, sent)
     reference = reference_statistics(knowledge.reference, architecture.n_classes, margin=margin)
-    told = _told_labels(setup, knowledge) if labels_known else None
-    positions = _choose(view, told, targets, generator)
-    rounds, places = positions.unbind(1)
-    clients = view.selected[rounds, places].tolist()
+    told = sent.by_sum(_told_labels(setup, knowledge)) if labels_known else None
+    drawn = _choose(sent, told, targets, generator)
+    rounds, places = drawn.unbind(1)
+    clients, shares = sent.clients[rounds, places], sent.shares[rounds, places]  # (targets, clients)
     if told is not None:
-        labels = _trimmed(told[rounds, places]).unsqueeze(1).expand(-1, restarts, -1, -1)
+        labels = _trimmed(told[rounds, places]).unsqueeze(1).expand(-1, restarts, -1, -1, -1)
         mask = labels[:, 0] >= 0
     else:
-        mask = _assumed_mask(setup, clients)
-        labels = torch.stack([label_guesses(one, reference.shares, restarts, generator=generator) for one in mask])
+        assumed = _assumed_mask(setup, clients.flatten().tolist())
+        mask = assumed.reshape(*clients.shape, *assumed.shape[1:])
+        batches = mask.flatten(1, 2)  # (targets, clients x steps, slots)
+        guesses = [label_guesses(one, reference.shares, restarts, generator=generator) for one in batches]
+        labels = torch.stack(guesses).reshape(len(mask), restarts, *mask.shape[1:])
     client = ClientUpdate(
         architecture=architecture,
         defense=knowledge.defense,
         optimizer=setup.optimizer,
         learning_rate=setup.learning_rate,
-        weights=view.global_weights[rounds].double(),
-        mask=mask,
-        steps_made=torch.tensor([setup.local_steps[owner] for owner in clients]),
-    )
-    observed = view.updates[rounds, places].double()
+        weights=view.global_weights[rounds].double().repeat_interleave(sent.summands, 0),
+        mask=mask.flatten(0, 1),
+        steps_made=torch.tensor([setup.local_steps[owner] for owner in clients.flatten().tolist()]),
+    ).with_closed_forms()
+    observed = sent.values[rounds, places]
+    withheld = knowledge.defense is not None and knowledge.defense.withholds
+    known = observed != 0 if withheld else torch.ones_like(observed, dtype=torch.bool)
     wrapped = architecture.wrapped
-    rounding = 8 * torch.finfo(view.updates.dtype).eps
+    rounding = max(8 * torch.finfo(view.global_weights.dtype).eps, math.sqrt(sent.summands / 12) * _grid(sent.values))
     if setup.optimizer == "adam" and int(client.steps_made.max()) == 1:
         observed, client = _undo_adam(observed, client)
         wrapped = torch.zeros_like(wrapped)
     noise = 0.0 if knowledge.defense is None else knowledge.defense.noise_std()
-    scale = _scale(client, noise, knowledge) if noise > 0 else torch.full_like(observed, client.learning_rate)
+    if noise > 0:
+        scale = (shares.unsqueeze(-1) * _scale(client, noise, knowledge).reshape(*shares.shape, -1)).norm(dim=1)
+    else:
+        scale = torch.full_like(observed, client.learning_rate)
     exact = (rounding / scale).square().sum(-1) + _SOLVED * (observed / scale).square().sum(-1)
     return InversionProblem(
-        positions=positions,
+        positions=sent.positions(drawn),
         client=client,
+        shares=shares,
         observed=observed,
+        known=known,
         wrapped=wrapped,
         scale=scale,
         noisy=noise > 0,
@@ -163,6 +200,32 @@ def pose(
         reference=reference,
         solved=torch.full_like(exact, -1.0) if noise > 0 else exact,
     )
+
+
+def _check_sums(setup: Setup, sent: Transmissions) -> None:
+    """Refuse sums whose summands are not known as a function of the records."""
+    if sent.summands > 1 and setup.optimizer == "adam" and max(setup.local_steps) == 1:
+        raise NotApplicableError(
+            "One step of Adam is a sign but for its last digits, which a sum of several does not keep. "
+            "Only sgd, or several local steps, are covered."
+        )
+    if not shares_are_public(setup, sent.summands):
+        raise NotApplicableError(
+            "The average goes by the clients' numbers of members, which this view does not hold. Only average = "
+            '"plain", or Poisson batches, are covered.'
+        )
+
+
+def _grid(values: Tensor) -> float:
+    """Return the coarsest power of two from 1 to 2^-45 of which all values are multiples; 0 if there is none.
+
+    Numbers that were sent in fixed point show it.
+    """
+    for bits in range(46):
+        scaled = values * 2.0**bits
+        if torch.equal(scaled, scaled.round()):
+            return float(2.0**-bits)
+    return 0.0
 
 
 def _told_labels(setup: Setup, knowledge: Knowledge) -> Tensor:
@@ -179,10 +242,10 @@ def _told_labels(setup: Setup, knowledge: Knowledge) -> Tensor:
     return labels.reshape(*labels.shape[:-1], steps, -1)
 
 
-def _choose(view: UpdatesView, told: Tensor | None, targets: int, generator: torch.Generator) -> Tensor:
-    """Draw the updates to attack among those that are not known to be empty: (targets, 2), in order of time."""
-    whole = torch.ones(view.selected.shape, dtype=torch.bool)
-    candidates = (whole if told is None else (told >= 0).any(-1).any(-1)).nonzero()
+def _choose(sent: Transmissions, told: Tensor | None, targets: int, generator: torch.Generator) -> Tensor:
+    """Draw the sums to attack among those that are not known to be empty: (targets, 2), in order of time."""
+    whole = torch.ones(sent.values.shape[:2], dtype=torch.bool)
+    candidates = (whole if told is None else (told >= 0).flatten(2).any(-1)).nonzero()
     if len(candidates) == 0:
         raise NotApplicableError("No update holds a record: there is nothing to rebuild.")
     drawn = torch.randperm(len(candidates), generator=generator)[:targets]
@@ -190,13 +253,13 @@ def _choose(view: UpdatesView, told: Tensor | None, targets: int, generator: tor
 
 
 def _trimmed(labels: Tensor) -> Tensor:
-    """Move the filled slots of each step to the front and drop those that no target fills: (targets, steps, slots)."""
+    """Move the filled slots of each step to the front and drop those that no target fills: (..., steps, slots)."""
     order = (labels < 0).to(torch.int8).argsort(dim=-1, stable=True)
     return labels.gather(-1, order)[..., : int((labels >= 0).sum(-1).max())]
 
 
 def _assumed_mask(setup: Setup, clients: list[int]) -> Tensor:
-    """Return the slots that an attacker assumes filled who is not told: (targets, steps, slots).
+    """Return the slots that an attacker assumes filled who is not told: (clients, steps, slots).
 
     Steps that fit into one pass over the expected number of records are such a pass, whose last batch may be smaller.
     """
@@ -222,7 +285,7 @@ def _undo_adam(observed: Tensor, client: ClientUpdate) -> tuple[Tensor, ClientUp
 
 
 def _scale(client: ClientUpdate, noise: float, knowledge: Knowledge) -> Tensor:
-    """Return the standard deviation that the noise has in each coordinate of each update, (targets, parameters).
+    """Return the standard deviation that the noise has in each coordinate of each update, (clients, parameters).
 
     The noise of several steps adds up as if the steps' gradients did not depend on each other. Adam divides it by the
     size of the noisy gradient, which is estimated from the reference records.

@@ -55,7 +55,7 @@ class LossMembership(Attack):
         if self.shots is not None and self.shots < 1:
             raise ValueError(f"Expected shots={self.shots} >= 1, or none at all for exact answers.")
 
-    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
+    def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
         """Return how many circuit evaluations one run takes: the shadows' training, and every model's answers."""
         return shadow_evaluations(self.shadows, setup) + (self.shadows + 1) * candidates
 

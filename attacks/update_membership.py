@@ -1,6 +1,6 @@
 """Membership from updates: a likelihood ratio in each round, accumulated over the rounds of a candidate's client."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from qfl_sec.attacks.likelihood_ratio import gaussian_log_ratios, mixed_with_absence, repeated_log_ratios
 from qfl_sec.attacks.reference_statistics import shrunk_covariance
+from qfl_sec.attacks.transmissions import transmissions
 from qfl_sec.contracts import (
+    AggregateView,
     Attack,
     Defense,
     Knowledge,
@@ -25,15 +27,22 @@ from qfl_sec.gradients import per_example_gradients
 _COST = 3
 """A gradient in circuit evaluations."""
 
+_STILL = 1e-12
+"""A gradient below this share of the largest is rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateMembership(Attack):
-    """Tell members by how likely each update is with and without the candidate's gradient in it.
+    """Tell members by how likely each update, or sum of updates, is with and without the candidate's gradient in it.
 
     An update is a mean of per-record gradients, Gaussian with the mean and covariance that the reference records show
     at the same weights, plus the defense's noise. With the candidate in the batch its gradient shifts the mean and,
     since it is no longer random, narrows the covariance. A member enters a batch only with some probability, so each
     round gives the logarithm of a mixture; rounds add up. Candidates whose client never sent anything score 0.
+
+    Where only the sum of a round's updates is seen, the other clients' records count as noise: their mean is subtracted
+    and their covariance, from the reference records too, is added. Shares of a weighted average are taken for their
+    expectations, which is all that is public of them.
 
     Several local steps are treated as one batch of all their records at the weights the round started from.
 
@@ -42,9 +51,9 @@ class UpdateMembership(Attack):
 
     name: ClassVar[str] = "update_membership"
     question: ClassVar[Question] = "membership"
-    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView,)
+    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView, AggregateView)
 
-    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
+    def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
         """Return how many circuit evaluations one run takes: gradients of every record at every round's weights."""
         return setup.rounds * (candidates + reference) * _COST
 
@@ -54,7 +63,7 @@ class UpdateMembership(Attack):
         Raises:
             NotApplicableError: If the updates are not sums of gradients, as under Adam.
         """
-        assert isinstance(view, UpdatesView)
+        assert isinstance(view, UpdatesView | AggregateView)
         setup, candidates = view.setup, knowledge.candidates
         if candidates is None:
             raise ValueError("Expected knowledge.candidates: the records whose membership is asked.")
@@ -62,13 +71,17 @@ class UpdateMembership(Attack):
             raise NotApplicableError(
                 f"With the optimizer {setup.optimizer} an update is no mean of gradients. Only sgd is covered."
             )
+        withheld = knowledge.defense is not None and knowledge.defense.withholds
         scores = torch.zeros(len(candidates), dtype=torch.float64)
-        for round_, chosen in enumerate(setup.schedule):
-            gradients = _Gradients.at(view.global_weights[round_].double(), knowledge, candidates, setup.batch_size)
-            for place, client in enumerate(chosen):
-                rows = (candidates.clients == client).nonzero().squeeze(-1)
-                sent = view.updates[round_, place].double() / (-setup.learning_rate * setup.local_steps[client])
-                scores[rows] += gradients.log_ratios(sent, rows, setup, client)
+        sent = transmissions(view)
+        for round_, weights in enumerate(view.global_weights[: setup.rounds].double()):
+            gradients = _Gradients.at(weights, knowledge, candidates, setup.batch_size)
+            for value, clients, shares in zip(
+                sent.values[round_], sent.clients[round_].tolist(), sent.shares[round_], strict=True
+            ):
+                known = gradients.still | (value != 0) if withheld else torch.ones_like(value, dtype=torch.bool)
+                seen = value[known] / -setup.learning_rate
+                scores += gradients.at_coordinates(known).evidence(seen, clients, shares, setup, candidates.clients)
         return MembershipScores(values=scores)
 
 
@@ -109,7 +122,51 @@ class _Gradients:
             fixed_divisor=_divides_by_batch_size(knowledge.defense, reference),
         )
 
-    def log_ratios(self, sent: Tensor, rows: Tensor, setup: Setup, client: int) -> Tensor:
+    @property
+    def still(self) -> Tensor:
+        """True where no candidate has a gradient, (parameters,): zero whatever is left out."""
+        largest = self.candidates.abs().amax(0)
+        return largest <= _STILL * largest.max()
+
+    def at_coordinates(self, known: Tensor) -> "_Gradients":
+        """Return the same at the coordinates that are known, (parameters,); a defense left the others out."""
+        covariance = self.covariance[known][:, known]
+        return replace(self, candidates=self.candidates[:, known], mean=self.mean[known], covariance=covariance)
+
+    def evidence(self, seen: Tensor, clients: list[int], shares: Tensor, setup: Setup, owners: Tensor) -> Tensor:
+        """Return ln P(seen | member) - ln P(seen | no member) of every candidate, 0 if its client sent nothing.
+
+        Args:
+            seen: (parameters,), a sum of updates over minus the learning rate.
+            clients: Whose updates.
+            shares: (clients,), what each was multiplied by.
+            setup: The public metadata.
+            owners: (candidates,), the client of each.
+        """
+        found = torch.zeros(len(owners), dtype=torch.float64)
+        weights = shares * torch.tensor([setup.local_steps[client] for client in clients])  # of the mean gradients
+        moments = [self._moments(setup, client) for client in clients]
+        means = torch.stack([mean for mean, _ in moments]) * weights.unsqueeze(-1)
+        covariances = torch.stack([covariance for _, covariance in moments]) * weights.square().reshape(-1, 1, 1)
+        for place, (client, weight) in enumerate(zip(clients, weights, strict=True)):
+            rows = (owners == client).nonzero().squeeze(-1)
+            others = torch.arange(len(clients)) != place
+            own = (seen - means[others].sum(0)) / weight
+            found[rows] = self._log_ratios(own, rows, setup, client, covariances[others].sum(0) / weight**2)
+        return found
+
+    def _moments(self, setup: Setup, client: int) -> tuple[Tensor, Tensor]:
+        """Return mean and covariance of what a client's update amounts to: its mean gradient, with the noise."""
+        steps, rate, size = setup.local_steps[client], setup.sample_rate(client), setup.expected_sizes[client]
+        noise = self.noise / steps * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        if not (setup.sampling == "poisson" and self.fixed_divisor):
+            return self.mean, self.covariance / _records(setup, client) + noise
+        share = size * rate / setup.batch_size  # of a full batch that is expected to be there
+        second = self.covariance + torch.outer(self.mean, self.mean)
+        spread = second * (1 - rate + steps * rate) - steps * rate * torch.outer(self.mean, self.mean)
+        return share * self.mean, spread * share / (steps * setup.batch_size) + noise
+
+    def _log_ratios(self, sent: Tensor, rows: Tensor, setup: Setup, client: int, around: Tensor) -> Tensor:
         """Return ln P(sent | member) - ln P(sent | no member) of the candidates in these rows, all of one client.
 
         Args:
@@ -117,29 +174,26 @@ class _Gradients:
             rows: (k,)
             setup: The public metadata.
             client: Whose update it is.
+            around: (parameters, parameters), the covariance of what other clients added to it.
         """
-        steps, rate, size = setup.local_steps[client], setup.sample_rate(client), setup.expected_sizes[client]
-        noise = self.noise / steps * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        steps, rate = setup.local_steps[client], setup.sample_rate(client)
+        mean, covariance = self._moments(setup, client)
         if setup.sampling == "poisson" and self.fixed_divisor:
-            share = size * rate / setup.batch_size  # of a full batch that is expected to be there
-            second = self.covariance + torch.outer(self.mean, self.mean)
-            spread = second * (1 - rate + steps * rate) - steps * rate * torch.outer(self.mean, self.mean)
-            records = steps * setup.batch_size
-            return repeated_log_ratios(
-                sent - share * self.mean,
-                self.candidates[rows] / records,
-                spread * share / records + noise,
-                draws=steps,
-                rate=rate,
-            )
-        records = min(steps * setup.batch_size, max(1, round(size)))
+            shifts = self.candidates[rows] / (steps * setup.batch_size)
+            return repeated_log_ratios(sent - mean, shifts, covariance + around, draws=steps, rate=rate)
+        records = _records(setup, client)
         ratios = gaussian_log_ratios(
-            sent - self.mean,
-            (self.candidates[rows] - self.mean) / records,
-            self.covariance / records + noise,
-            self.covariance * (records - 1) / records**2 + noise,
+            sent - mean,
+            (self.candidates[rows] - mean) / records,
+            covariance + around,
+            covariance - self.covariance / records**2 + around,
         )
         return mixed_with_absence(ratios, min(1.0, steps * rate))
+
+
+def _records(setup: Setup, client: int) -> int:
+    """Return how many records are taken to be behind a client's update."""
+    return min(setup.local_steps[client] * setup.batch_size, max(1, round(setup.expected_sizes[client])))
 
 
 def _in_full_batch(defense: Defense | None, gradients: Tensor, batch_size: int) -> Tensor:

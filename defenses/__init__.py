@@ -4,6 +4,7 @@
 |----------------------|------------------------------------------------------------------------------------|
 | `none`               | nothing: updates leave as they are                                                 |
 | `dp_sgd`             | clips each record's gradient and adds Gaussian noise: record-level privacy         |
+| `gradient_pruning`   | sends the largest coordinates of each update alone; no formal guarantee            |
 | `secure_aggregation` | masks that cancel in the sum: the server sees no single update; no formal guarantee |
 
 A module bears the name of its defense. `stack` combines several; `fixed_point` and `pairwise_masks` are the parts of
@@ -19,6 +20,7 @@ if __name__ != "qfl_sec.defenses":
 
 from qfl_sec.contracts import Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
 from qfl_sec.defenses.dp_sgd import DpSgd
+from qfl_sec.defenses.gradient_pruning import GradientPruning
 from qfl_sec.defenses.none import NoDefense
 from qfl_sec.defenses.secure_aggregation import SecureAggregation
 from qfl_sec.defenses.stack import Stack
@@ -26,6 +28,7 @@ from qfl_sec.defenses.stack import Stack
 __all__ = [
     "Defense",
     "DpSgd",
+    "GradientPruning",
     "Guarantee",
     "MechanismEvidence",
     "NoDefense",

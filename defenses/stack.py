@@ -73,6 +73,11 @@ class Stack(Defense):
         """Return what the one defense that acts on gradients gives on average."""
         return self._on_gradients.expected_gradient(per_example, mask)
 
+    @property
+    def withholds(self) -> bool:
+        """Whether any of the defenses leaves out coordinates."""
+        return any(one.withholds for one in self.defenses)
+
     def noise_std(self) -> float:
         """Return the deviation of the noise that this defense adds."""
         return self._on_gradients.noise_std()

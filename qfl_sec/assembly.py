@@ -5,12 +5,14 @@ Nothing here depends on when, where or by how many processes the scores were com
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from types import MappingProxyType
 
 from qfl_sec import __version__
 from qfl_sec.bounds import ceilings_of, drawn_curves
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import (
     ADVERSARIES,
@@ -22,16 +24,18 @@ from qfl_sec.contracts import (
     ReleasedModelView,
     UpdatesView,
     View,
+    reads_updates,
 )
 from qfl_sec.defenses.stack import parts
 from qfl_sec.evidence import Evidence, Trained
 from qfl_sec.executors import single_thread
-from qfl_sec.experiment import Experiment, as_table, dumps, setting_id
+from qfl_sec.experiment import Experiment, dumps, setting_id
+from qfl_sec.federation import TrainingConfig
 from qfl_sec.grid import Plan
 from qfl_sec.instruments import Planted, check_instruments
 from qfl_sec.measuring import QUESTIONS, accuracy, measure, resampler
+from qfl_sec.pairing import pair
 from qfl_sec.planting import can_plant, find_planted
-from qfl_sec.plugins import description
 from qfl_sec.results import (
     SCHEMA,
     AdversaryEntry,
@@ -49,6 +53,7 @@ from qfl_sec.results import (
     Verdict,
 )
 from qfl_sec.scoring import HIT_TOLERANCE
+from qfl_sec.setting_entries import describe_settings
 from qfl_sec.store import Store
 from qfl_sec.verdicts import VerdictInputs, judge
 from qfl_sec.views import DEFAULT_VIEWS, view_type
@@ -108,7 +113,15 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         experiment_sha256=hashlib.sha256(dumps(experiment, folders=False).encode()).hexdigest(),
         subject=_subject(experiment, evidence),
         variants=tuple(variant for variant, _ in variants),
-        settings=tuple(_setting(defense, experiment.audited) for defense in experiment.defenses),
+        settings=_as_captured(
+            experiment,
+            describe_settings(
+                experiment.defenses,
+                experiment.audited,
+                claiming={entry.setting for entry in guarantees},
+                trained={one.task.setting for one in trained},
+            ),
+        ),
         adversaries=tuple(_adversary(one, experiment.defenses) for one in ADVERSARIES),
         questions=_questions(experiment),
         measurements=tuple(measurements),
@@ -121,19 +134,28 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         premises=tuple(premises),
         instruments=tuple(instruments),
         verdicts=tuple(_verdicts(experiment, measurements, ceilings, premises, instruments)),
+        paired=tuple(
+            entry for variant, resolved in variants for entry in pair(evidence, variant.id, resolved, measurements)
+        ),
     )
 
 
 def _plant(experiment: Experiment, measurements: list[Measurement], trained: list[Trained]) -> list[Planted]:
     """Return what each attack with a result finds of leaks planted for it in the first federated training's model."""
     configs = [one.task.config for one in trained if one.task.kind == "federated"]
-    used = {one.attack for one in measurements if one.status == "measured"}
+    settings = {setting_id(defense): defense for defense in experiment.defenses}
+    used = {
+        (one.attack, view_type(one.adversary, settings[one.setting]) is AggregateView)
+        for one in measurements
+        if one.status == "measured"
+    }
     found = []
     with single_thread():
         for attack in experiment.attacks:
-            if configs and attack.name in used and can_plant(attack):
-                hits, planted = find_planted(attack, configs[0], tolerance=HIT_TOLERANCE)
-                found.append(Planted(attack=attack.name, found=hits, planted=planted))
+            seen = {sums and reads_updates(attack.requires) for name, sums in used if name == attack.name}
+            for sums in sorted(seen) if configs and can_plant(attack) else ():
+                hits, planted = find_planted(attack, configs[0], tolerance=HIT_TOLERANCE, sums=sums)
+                found.append(Planted(attack=attack.name, found=hits, planted=planted, sums=sums))
     return found
 
 
@@ -157,8 +179,22 @@ def _subject(experiment: Experiment, evidence: Evidence) -> Subject:
         clients=setup.clients,
         records_per_client=sum(setup.expected_sizes) / setup.clients,
         rounds=setup.rounds,
-        federation_summary=config.federation.summary(),
+        federation_summary=_federation_in_words(config),
     )
+
+
+def _as_captured(experiment: Experiment, settings: tuple[Setting, ...]) -> tuple[Setting, ...]:
+    """Say of captured updates that nobody here knows what protected them."""
+    if not isinstance(experiment.data, CapturedData):
+        return settings
+    words = "Updates as they were captured; what protected them is not known here"
+    return tuple(replace(one, label="as captured", description=words) for one in settings)
+
+
+def _federation_in_words(config: TrainingConfig) -> str:
+    """Describe the federation; how a captured one was partitioned is not known here."""
+    text = config.federation.summary()
+    return f"captured elsewhere: {text.rpartition(', ')[0]}" if isinstance(config.data, CapturedData) else text
 
 
 def _adversary(adversary: Adversary, defenses: Sequence[Defense]) -> AdversaryEntry:
@@ -173,36 +209,6 @@ def _adversary(adversary: Adversary, defenses: Sequence[Defense]) -> AdversaryEn
             instead.setdefault(left, []).extend([name] if name not in instead.get(left, []) else [])
     narrowed = (f"instead only {left} under {', '.join(names)}" for left, names in instead.items())
     return AdversaryEntry(id=adversary, label=LABELS[adversary], sees=(*IN_WORDS[usual], *narrowed))
-
-
-def _setting(defense: Defense, audited: Defense) -> Setting:
-    """Describe a defense setting; a budget is read from its fields, of a stack's first defense that has one."""
-    combined = parts(defense)
-    several = len(combined) > 1
-    parameters = {
-        f"{one.name}.{name}" if several else name: value
-        for one in combined
-        for name, value in as_table(one).items()
-        if name != "name"
-    }
-    budgets = [one for one in combined if getattr(one, "epsilon", None) is not None]
-    epsilon, delta = (getattr(budgets[0], name, None) for name in ("epsilon", "delta")) if budgets else (None, None)
-    if defense.name == "none":
-        label = "no DP"
-    elif epsilon is not None:
-        label = " + ".join([f"ε = {epsilon:g}", *(one.name for one in combined if one is not budgets[0])])
-    else:
-        label = setting_id(defense)
-    return Setting(
-        id=setting_id(defense),
-        label=label,
-        defense=" + ".join(one.name for one in combined),
-        description="; ".join(description(type(one)) for one in combined),
-        parameters=parameters,
-        epsilon=None if epsilon is None else float(epsilon),
-        delta=None if epsilon is None or delta is None else float(delta),
-        audited=defense == audited,
-    )
 
 
 def _questions(experiment: Experiment) -> tuple[QuestionEntry, ...]:

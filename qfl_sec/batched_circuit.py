@@ -41,7 +41,8 @@ class BatchedCircuit(ABC, Generic[_P]):
         n_features: Length of one sample; None before the first call.
         n_measurements: How many numbers one sample yields; None before the first call.
         weight_shape: Shape of one model's weights; None for one dimension of any length.
-        function: The quantum function.
+        circuit: The quantum function or QNode, as given.
+        given_n_qubits: The number of qubits, as given.
     """
 
     def __init__(
@@ -54,7 +55,8 @@ class BatchedCircuit(ABC, Generic[_P]):
     ) -> None:
         if n_qubits is not None and n_qubits < 1:
             raise InputError(f"Expected n_qubits={n_qubits} >= 1.")
-        self.function, wires = _unwrap(circuit)
+        self.circuit, self.given_n_qubits = circuit, n_qubits
+        self._function, wires = _unwrap(circuit)
         self._wires = list(range(n_qubits)) if n_qubits is not None else wires
         self._programs: dict[Any, _P] = {}
         self._devices = tuple(devices)
@@ -85,18 +87,28 @@ class BatchedCircuit(ABC, Generic[_P]):
             self.n_qubits, self.n_features, self.n_measurements = program.n_qubits, n_features, program.n_measurements
         return self._programs[key]
 
-    def _compile(self, n_features: int, weight_shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> _P:
+    def recorded(
+        self, n_features: int, weight_shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    ) -> Recording:
+        """Run the quantum function and write it down, without compiling it.
+
+        Raises:
+            InputError: If the circuit holds something that has no place in a statevector program.
+        """
         options: dict[str, Any] = {"dtype": dtype, "device": device}
         inputs, weights = _probe((n_features,), options), _probe(weight_shape, options)
         record: dict[str, Any] = {"wires": self._wires, "devices": self._devices}
         try:
-            recording = record_circuit(self.function, inputs, weights, **record)
+            return record_circuit(self._function, inputs, weights, **record)
         except InputError:
             raise
         except ValueError:
             # PennyLane refuses amplitudes whose norm is not one, and skips normalising those whose norm is.
-            recording = record_circuit(self.function, inputs / inputs.norm(), weights, **record)
-        return self._build(recording, weight_shape, n_features, torch.empty(0, **options))
+            return record_circuit(self._function, inputs / inputs.norm(), weights, **record)
+
+    def _compile(self, n_features: int, weight_shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> _P:
+        recording = self.recorded(n_features, weight_shape, dtype, device)
+        return self._build(recording, weight_shape, n_features, torch.empty(0, dtype=dtype, device=device))
 
     def _checked(self, inputs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         if inputs.ndim < 1:

@@ -223,6 +223,10 @@ class Defense(ABC):
 
     name: ClassVar[str]
     sampling: ClassVar[Literal["fixed", "poisson"]] = "fixed"
+    strength_field: ClassVar[str | None] = None
+    """The numeric field against which a defense without a guarantee is drawn; None for the one that is swept."""
+    strength_unit: ClassVar[str] = ""
+    """What its values count, in words, for the axis: "of the coordinates", "bits"."""
 
     def prepare(self, setup: Setup) -> Self:
         """Calibrate against the drawn schedule, once a training; return the defense that the hooks are called on."""
@@ -240,6 +244,11 @@ class Defense(ABC):
         """
         count = mask.sum(-1, keepdim=True).clamp(min=1)
         return (per_example * mask.unsqueeze(-1)).sum(-2) / count
+
+    @property
+    def withholds(self) -> bool:
+        """Whether a coordinate sent as exactly zero was left out: attackers who know this take it for unknown."""
+        return False
 
     def noise_std(self) -> float:
         """Return the standard deviation that `gradient` adds to each coordinate; public, 0 by default."""
@@ -308,7 +317,7 @@ class GradientKernel(Protocol):
         ...
 
     def batch_gradients(self, weights: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return losses (models, samples), and gradients (models, parameters) of each model's mean loss."""
+        """Return each model's mean loss (models,), and its gradient (models, parameters)."""
         ...
 
     def example_gradients(self, weights: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -395,7 +404,7 @@ class Reconstructions:
     """Rebuilt records of the attacked updates, with every restart that led there.
 
     Attributes:
-        targets: (targets, 2), round and position among that round's selected clients.
+        targets: (targets, 2), round and position among that round's selected clients; -1 for all of them together.
         records: (targets, restarts, guesses, features)
         labels: (targets, restarts, guesses)
         residuals: (targets, restarts), the objective the attacker can see; lower is better.
@@ -436,8 +445,15 @@ class Attack(ABC):
         """Whether this attacker is told the labels of the records behind an update."""
         return False
 
-    def circuit_evaluations(self, setup: Setup, *, candidates: int, reference: int) -> int:
-        """Return roughly how many circuit evaluations, gradients included, one run takes: for estimates of time."""
+    def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
+        """Return roughly how many circuit evaluations, gradients included, one run takes: for estimates of time.
+
+        Args:
+            setup: The public metadata.
+            view: The type of what the attack is handed.
+            candidates: Records of the membership game.
+            reference: Records of the reference split.
+        """
         return 0
 
     @abstractmethod
@@ -457,3 +473,8 @@ class Attack(ABC):
 def visible(requires: Sequence[type[View]], view: type[View] | None) -> bool:
     """Return whether an attack that requires one of these views can be handed that one."""
     return view is not None and issubclass(view, tuple(requires))
+
+
+def reads_updates(requires: Sequence[type[View]]) -> bool:
+    """Return whether an attack that requires one of these views can do with nothing less than updates or their sums."""
+    return all(issubclass(view, UpdatesView | AggregateView) for view in requires)

@@ -17,10 +17,11 @@ from qfl_sec.experiment import Experiment
 from qfl_sec.federation import TrainingConfig, build_model, make_setup
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.grid import CellTask, Plan, TrainingTask, plan
-from qfl_sec.models import flat_weights
+from qfl_sec.models import UserCircuit, flat_weights
 from qfl_sec.population import toss_membership
 from qfl_sec.run_folder import RunFolder
 from qfl_sec.store import Store
+from qfl_sec.views import view_type
 
 START_SECONDS = 6.0
 """What a worker needs to come up."""
@@ -145,7 +146,11 @@ def _training_seconds(task: TrainingTask, rates: dict[str, _Rate]) -> float:
 
 def _cell_seconds(cell: CellTask, rates: dict[str, _Rate]) -> float:
     rate = _rate(cell.training, rates)
-    evaluations = cell.attack.circuit_evaluations(rate.setup, candidates=rate.candidates, reference=rate.reference)
+    seen = view_type(cell.adversary, cell.training.config.defense)
+    assert seen is not None  # else there would be no cell
+    evaluations = cell.attack.circuit_evaluations(
+        rate.setup, view=seen, candidates=rate.candidates, reference=rate.reference
+    )
     runs = 2 if cell.attack.question == "membership" else 1  # the control is a run of its own
     return runs * evaluations * rate.seconds_per_evaluation
 
@@ -166,7 +171,10 @@ def _measure(config: TrainingConfig) -> _Rate:
     sizes = np.bincount(owners[members], minlength=config.federation.clients).tolist()
     setup = make_setup(config.defense, config.federation, owners, sizes, config.seed, arch.n_parameters)
     reference = population.reference(config.federation.dtype)
-    held = getattr(config.model, "layers", 1) << getattr(config.model, "qubits", 0)
+    if isinstance(config.model, UserCircuit):
+        held = config.model.amplitudes(arch.n_features)
+    else:
+        held = getattr(config.model, "layers", 1) << getattr(config.model, "qubits", 0)
     probed = max(1, min(PROBE_RECORDS, PROBE_AMPLITUDES // held))
     rows = torch.arange(probed) % len(reference)
     weights, fastest, before = flat_weights(module), math.inf, _peak_memory()

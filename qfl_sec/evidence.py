@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Adversary, Attack, Scores
 from qfl_sec.grid import CellTask, Plan, TrainingTask
@@ -15,12 +17,13 @@ from qfl_sec.transcript import Metadata, Transcript, Truth, load_truth
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished training: what was public, what was true, and whose data it was."""
+    """A finished training: what was public, what was true, whose data it was, and where it started, (parameters,)."""
 
     task: TrainingTask
     metadata: Metadata
     truth: Truth
     population: Population
+    initial_weights: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ class Evidence:
             self._tasks.setdefault((task.variant, task.setting), []).append(task)
             folder = transcripts / task.folder_name
             if task.key not in self._trained and is_trained(task, transcripts):
-                metadata, population = Transcript.load(folder).metadata, task.config.population()
+                transcript, population = Transcript.load(folder), task.config.population()
+                metadata = transcript.metadata
                 if population.fingerprint != metadata.data_fingerprint:
                     raise InputError(f"{folder}: made from other data than {task.config.data.title} holds. Remove it.")
                 self._trained[task.key] = Trained(
@@ -59,6 +63,7 @@ class Evidence:
                     metadata=metadata,
                     truth=load_truth(folder, metadata),
                     population=population,
+                    initial_weights=transcript.global_weights[0].clone(),
                 )
         for cell in plan.cells:
             place = (cell.training.variant, cell.training.setting, cell.adversary, cell.attack.name)

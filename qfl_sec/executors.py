@@ -29,11 +29,15 @@ class WorkerStartError(RuntimeError):
 
 
 class Executor(Protocol):
-    """An engine that computes tasks. A cluster engine implements these four members and changes nothing else."""
+    """An engine that computes tasks. A cluster engine implements these five members and changes nothing else."""
 
     @property
     def capacity(self) -> int:
         """How many tasks it can compute at a time."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of its workers, as far as the system does not count it as this process's or its children's."""
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> "Future[T]":
         """Start a task; function, arguments and result must be picklable.
@@ -60,6 +64,11 @@ class InlineExecutor:
     def capacity(self) -> int:
         """One task at a time."""
         return 1
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Nothing that is not counted."""
+        return 0.0
 
     def submit(self, function: Callable[..., T], /, *args: Any) -> "Future[T]":
         """Compute the task now; the future is finished."""
@@ -105,6 +114,11 @@ class LocalExecutor:
         """The number of workers."""
         return len(self._slots)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Nothing that is not counted: workers are children."""
+        return 0.0
+
     def submit(self, function: Callable[..., T], /, *args: Any) -> "Future[T]":
         """Start a task on the worker with the fewest unfinished ones."""
         index = min(range(len(self._slots)), key=lambda i: self._load(self._slots[i]))
@@ -148,7 +162,7 @@ class _Slot:
         self.pool = ProcessPoolExecutor(
             max_workers=1,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_start_worker,
+            initializer=start_worker,
             initargs=(plugin_files,),
         )
         known = set(multiprocessing.active_children())
@@ -222,7 +236,7 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_worker(plugin_files: tuple[Path, ...]) -> None:
+def start_worker(plugin_files: tuple[Path, ...]) -> None:
     """Prepare a worker process: deaf to Ctrl-C, one thread, gone with its parent, plug-ins loaded.
 
     What plug-ins print goes to standard error: standard output belongs to the parent's answer.

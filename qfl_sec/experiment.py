@@ -16,6 +16,7 @@ import tomli_w
 
 from qfl_sec import plugins
 from qfl_sec.batches import steps_per_round
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.datasets import DataSpec, inspect
@@ -47,6 +48,15 @@ from qfl_sec.transcript import MAX_FILE_BYTES
 
 __all__ = ["Experiment", "as_table", "dumps", "load", "parse", "setting_id"]
 
+FILES = {
+    "data.file": "",
+    "data.captured": "sha256",
+    "model.circuit": "sha256",
+    "model.module": "sha256",
+    "model.checkpoint": "checkpoint_sha256",
+}
+"""Keys that name a file, whose relative path counts from the experiment's folder, and the field that holds its hash."""
+
 MAX_POINTS = 1_000
 """Most points of a sweep: more is a slip of the pen."""
 
@@ -60,7 +70,7 @@ class Experiment:
     """Everything that an audit is about.
 
     Attributes:
-        data: The data and its splits.
+        data: The data and its splits, or what was captured elsewhere.
         model: What is trained.
         federation: How.
         channel: What carries the messages.
@@ -76,7 +86,7 @@ class Experiment:
         ValueError: If the parts do not fit together.
     """
 
-    data: DataSpec = field(default_factory=DataSpec)
+    data: DataSpec | CapturedData = field(default_factory=DataSpec)
     model: ModelSpec = field(default_factory=VariationalClassifier)
     federation: FederationSpec = field(default_factory=FederationSpec)
     channel: ChannelSpec = field(default_factory=ChannelSpec)
@@ -134,8 +144,8 @@ class Experiment:
         for key, value in point.items():
             table, _, name = key.partition(".")
             check_known(table, SWEPT, "[sweep]: unknown table", remedy='Write a key such as "model.layers"')
-            if key == "data.file":
-                raise ValueError("[sweep]: data.file cannot be swept. Audit each file by an experiment of its own.")
+            if key in FILES:
+                raise ValueError(f"[sweep]: {key} cannot be swept. Audit each file by an experiment of its own.")
             parts.setdefault(table, differing(getattr(self, table)))[name] = value
         place = f"[sweep]: {listed(point)}"
         specs = {table: read_table(table, content, f"{place}: [{table}]") for table, content in parts.items()}
@@ -159,29 +169,32 @@ class Experiment:
 
     def _check_fit(self) -> None:
         """Refuse tables that contradict each other."""
+        if isinstance(self.data, CapturedData):
+            self.model.check_fit(self.data.features, self.data.classes)
+            if self.defenses[1:] or self.sweep or len(self.run.seeds) > 1:
+                remedy = "Remove [[defenses]] and [sweep], and set [run] seeds = [0]"
+                raise ValueError(f"[data] captured is one training, of one setting and one seed. {remedy}.")
+            return
         info = inspect(self.data)
-        if isinstance(self.model, VariationalClassifier):
-            self.model.check_fit(self.data.features, info.classes)
+        self.model.check_fit(self.data.features, info.classes)
         left = 1 - self.data.test_fraction - self.data.reference_fraction
         if self.federation.clients > max(1.0, info.records * left * 1.1):
             raise ValueError(
                 f"Expected [federation] clients={self.federation.clients} <= {int(info.records * left)}, the records "
                 f"of {info.name} left to train on. Set fewer clients."
             )
-        size = self._transcript_bytes(int(info.records * left) // self.federation.clients + 1)
+        size = self._transcript_bytes(
+            int(info.records * left) // self.federation.clients + 1, self.data.features, info.classes
+        )
         if size > MAX_FILE_BYTES:
             raise ValueError(
                 f"Expected a transcript of at most {MAX_FILE_BYTES >> 30} GiB, not {size / 2**30:,.0f}, which rounds="
                 f"{self.federation.rounds} come to here. Set fewer rounds, clients_per_round, local steps or epochs."
             )
 
-    def _transcript_bytes(self, records: int) -> int:
+    def _transcript_bytes(self, records: int, features: int, classes: int) -> int:
         """Return roughly how large the tensors of one training are, with so many records at a client."""
-        spec, info = self.federation, inspect(self.data)
-        if isinstance(self.model, VariationalClassifier):
-            parameters = 3 * self.model.layers * self.model.qubits
-        else:
-            parameters = self.model.hidden * (self.data.features + info.classes)
+        spec, parameters = self.federation, self.model.n_parameters(features, classes)
         steps = steps_per_round(records, spec.batch_size, spec.local_steps, spec.local_epochs)
         slots = steps * min(spec.batch_size, records)
         numbers = (spec.clients_per_round + 2) * parameters + spec.clients_per_round * (slots + 1)
@@ -205,8 +218,10 @@ def dumps(experiment: Experiment, *, folders: bool = True) -> str:
             no experiment to be run.
     """
     tables: dict[str, Any] = {name: as_table(getattr(experiment, name)) for name in SPECS}
-    if not folders and experiment.data.file is not None:
-        tables["data"]["file"] = experiment.data.title
+    for table, key in (place.split(".") for place in FILES if not folders):
+        if key in tables[table]:
+            digest = getattr(getattr(experiment, table), FILES[f"{table}.{key}"], None)
+            tables[table][key] = " ".join(filter(None, (Path(tables[table][key]).name, digest)))
     tables["defenses"] = [as_table(defense) for defense in experiment.defenses]
     tables["attacks"] = [as_table(attack) for attack in experiment.attacks]
     tables["sweep"] = {axis.key: list(axis.values) for axis in experiment.sweep}
@@ -226,7 +241,7 @@ def load(path: str | Path, *, overrides: Sequence[str] = ()) -> Experiment:
     tables = read_toml(Path(path))
     for change in overrides:
         override(tables, change)
-    _place_data(tables, Path(path).parent)
+    place_files(tables, Path(path).parent)
     changes = f" with --set {' --set '.join(overrides)}" if overrides else ""
     return parse(tables, f"{path}{changes}")
 
@@ -263,11 +278,12 @@ def parse(tables: Mapping[str, Any], source: str) -> Experiment:
         raise InputError(str(error) if known else f"{source}: {error}") from None
 
 
-def _place_data(tables: Mapping[str, Any], folder: Path) -> None:
-    """Let a relative path in [data] count from the experiment's folder, in place."""
-    data = tables.get("data")
-    if isinstance(data, dict) and isinstance(data.get("file"), str):
-        data["file"] = str(folder / data["file"])
+def place_files(tables: Mapping[str, Any], folder: Path) -> None:
+    """Let relative paths count from the experiment's folder, in place."""
+    for table, key in (place.split(".") for place in FILES):
+        content = tables.get(table)
+        if isinstance(content, dict) and isinstance(content.get(key), str):
+            content[key] = str(folder / content[key])
 
 
 def _read_sweep(content: Any, place: str) -> Iterable[Axis]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qfl_sec.batches import steps_per_round
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.conformance import check_gradients
 from qfl_sec.contracts import Architecture, Defense, Records, Setup
 from qfl_sec.datasets import DataSpec, Splits
@@ -110,7 +111,7 @@ class TrainingConfig:
     """Everything that decides a training.
 
     Attributes:
-        data: The data set and its splits.
+        data: The data set and its splits, or the records of a capture.
         model: The model.
         federation: The federation.
         channel: Name of the channel between clients and server.
@@ -120,7 +121,7 @@ class TrainingConfig:
         kind: The audited federation or a baseline.
     """
 
-    data: DataSpec
+    data: DataSpec | CapturedData
     model: ModelSpec
     federation: FederationSpec
     channel: Literal["plain"] = "plain"
@@ -131,6 +132,8 @@ class TrainingConfig:
 
     def population(self) -> Population:
         """Load, split and deal the data: the same for every defense and baseline of a seed."""
+        if isinstance(self.data, CapturedData):
+            return self.data.population()
         federation = self.federation
         return populate(
             self.data,
@@ -155,6 +158,8 @@ def build_model(config: TrainingConfig, splits: Splits) -> tuple[torch.nn.Module
         n_parameters = sum(weight.numel() for weight in module.parameters())
         twin = equal_size_mlp(n_features, n_classes, n_parameters)
         module = twin.build(n_features, n_classes, generator=generator, dtype=config.federation.dtype)
+    else:
+        config.model.load_into(module)
     return module, architecture(module, n_features, n_classes)
 
 
@@ -188,7 +193,9 @@ def train(config: TrainingConfig, *, key: str = "") -> Transcript:
     for round_ in range(setup.rounds):
         weights = loop.run_round(round_, weights)
     load_flat_weights(module, weights)
-    hits, majority = _test(arch, weights, population.splits, config.federation.dtype)
+    hits, majority = score_test(
+        arch, weights, population.splits.test, population.splits.reference, config.federation.dtype
+    )
     return Transcript(
         metadata=Metadata(
             version=VERSION,
@@ -279,8 +286,10 @@ def make_setup(
     )
 
 
-def _test(arch: Architecture, weights: Tensor, splits: Splits, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def score_test(
+    arch: Architecture, weights: Tensor, test: Records, reference: Records, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     """Return which test records the final model gets right, and which the largest reference class does."""
-    answers = arch.outputs(weights, splits.test.features.to(dtype)).argmax(-1)
-    largest = splits.reference.labels.bincount().argmax()
-    return answers == splits.test.labels, splits.test.labels == largest
+    answers = arch.outputs(weights, test.features.to(dtype)).argmax(-1)
+    largest = reference.labels.bincount().argmax()
+    return answers == test.labels, test.labels == largest

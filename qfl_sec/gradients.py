@@ -1,5 +1,7 @@
 """Losses of a model and their gradients, one a record."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import grad
@@ -55,13 +57,13 @@ def per_example_gradients(architecture: Architecture, weights: Tensor, inputs: T
         return gradients
     with torch.enable_grad():  # plain autograd reaches the sweep of large circuits, which bounds the memory
         leaf = repeated.detach().clone().requires_grad_()
-        return torch.autograd.grad(losses(architecture, leaf, inputs, labels).sum(), leaf)[0]
+        return _derivative(losses(architecture, leaf, inputs, labels).sum(), leaf)
 
 
 def batch_gradients(
     architecture: Architecture, weights: Tensor, inputs: Tensor, labels: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return each record's loss, and the gradient of each model's mean loss.
+    """Return each model's mean loss, and its gradient.
 
     Args:
         architecture: The model.
@@ -70,7 +72,7 @@ def batch_gradients(
         labels: (models or 1, samples), integers.
 
     Returns:
-        Losses (models, samples) in nats, gradients (models, parameters).
+        Losses (models,) in nats, gradients (models, parameters).
     """
     followed = is_followed(weights, inputs)
     if architecture.kernel is not None:
@@ -79,10 +81,45 @@ def batch_gradients(
         with torch.inference_mode():  # no record of views and versions is kept: at small batches, a fifth of the time
             found, gradients = architecture.kernel.batch_gradients(weights, inputs, labels)
         return found.clone(), gradients.clone()
+
+    def mean_losses(each: Tensor) -> Tensor:
+        return losses(architecture, each.unsqueeze(1), inputs, labels).mean(1)
+
     if followed:
-        gradients = grad(lambda each: losses(architecture, each.unsqueeze(1), inputs, labels).mean(1).sum())(weights)
-        return losses(architecture, weights.unsqueeze(1), inputs, labels), gradients
+        return mean_losses(weights), grad(lambda each: mean_losses(each).sum())(weights)
     with torch.enable_grad():
         leaf = weights.detach().clone().requires_grad_()
-        found = losses(architecture, leaf.unsqueeze(1), inputs, labels)
-        return found.detach(), torch.autograd.grad(found.mean(1).sum(), leaf)[0]
+        found = mean_losses(leaf)
+        return found.detach(), _derivative(found.sum(), leaf)
+
+
+def compiled_batch_gradients(
+    architecture: Architecture,
+) -> Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Return `batch_gradients` of a model as a function of weights, inputs and labels, compiled by torch.
+
+    Each new shape, dtype or device is compiled on its first call, which takes seconds and needs a C++ compiler; later
+    calls save what dispatching single operations costs. It pays in long loops over batches of one small size.
+    """
+
+    def step(weights: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return batch_gradients(architecture, weights, inputs, labels)
+
+    compiled = torch.compile(step, dynamic=False, options={"cpp_wrapper": True})
+    recorded: set[tuple[torch.dtype, torch.device]] = set()
+
+    def run(weights: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if (weights.dtype, weights.device) not in recorded:
+            step(weights, inputs, labels)  # the circuit is recorded here, not inside the compilation
+            recorded.add((weights.dtype, weights.device))
+        found: tuple[Tensor, Tensor] = compiled(weights, inputs, labels)
+        return found
+
+    return run
+
+
+def _derivative(total: Tensor, leaf: Tensor) -> Tensor:
+    """Return a sum's gradient, zeros where it does not depend on the leaf, as `torch.func.grad` has it."""
+    if not total.requires_grad:
+        return torch.zeros_like(leaf)
+    return torch.autograd.grad(total, leaf, materialize_grads=True)[0]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from qfl_sec import datasets
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import ADVERSARIES, Adversary, Attack, Defense, visible
 from qfl_sec.defenses.stack import Stack
@@ -155,7 +156,7 @@ def computing_modules() -> dict[str, Path]:
     this very module the workers use the tasks alone, so its own imports do not count.
     """
     methods = {name: path for folder in ("attacks", "defenses", "protocols") for name, path in _modules_in(folder)}
-    known = dict(_modules_in("")) | methods
+    known = dict(_modules_in("")) | dict(_modules_in("pauli")) | methods
     found = {"qfl_sec", "qfl_sec.grid"}
     pending = [*methods, "qfl_sec.harness", "qfl_sec.executors"]
     while pending:
@@ -192,6 +193,8 @@ def _trainings(experiment: Experiment) -> Iterator[TrainingTask]:
         for seed in resolved.run.seeds:
             for defense in resolved.defenses:
                 yield _task(resolved, variant.id, setting_id(defense), defense, seed, "federated")
+            if isinstance(resolved.data, CapturedData):
+                continue  # there is the one training that was captured, and no baseline of it
             undefended = resolved.defenses[0]
             yield _task(resolved, variant.id, "centralised", undefended, seed, "centralised")
             yield _task(resolved, variant.id, "classical", undefended, seed, "classical")
@@ -249,8 +252,8 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(canonical(value)).hexdigest()
 
 
-def _fingerprint(spec: datasets.DataSpec) -> str:
-    return datasets.load(spec).fingerprint
+def _fingerprint(spec: datasets.DataSpec | CapturedData) -> str:
+    return spec.sha256 if isinstance(spec, CapturedData) else datasets.load(spec).fingerprint
 
 
 def _type_name(kind: type) -> str:

@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from qfl_sec.captured import build_transcript, read_capture
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import (
     Attack,
@@ -23,6 +25,7 @@ from qfl_sec.contracts import (
     Scores,
     UpdatesView,
     View,
+    reads_updates,
 )
 from qfl_sec.federation import build_model, train
 from qfl_sec.grid import CellTask, TrainingTask
@@ -32,8 +35,14 @@ from qfl_sec.views import project
 
 
 def run_training(task: TrainingTask, folder: Path) -> None:
-    """Train and save the transcript; the folder appears complete or not at all."""
-    train(task.config, key=task.key).save(folder)
+    """Train, or read what was captured, and save the transcript; the folder appears complete or not at all."""
+    config = task.config
+    if isinstance(config.data, CapturedData):
+        data = config.data
+        capture = read_capture(data.folder, config.model, config.federation, data.records())
+        build_transcript(capture, key=task.key, fingerprint=data.sha256).save(folder)
+    else:
+        train(config, key=task.key).save(folder)
 
 
 def run_cell(task: CellTask, folder: Path) -> bytes:
@@ -76,15 +85,15 @@ def run_cell(task: CellTask, folder: Path) -> bytes:
 def attack_with_control(attack: Attack, view: View, knowledge: Knowledge, streams: Streams) -> bytes:
     """Run an attack and its signal-free control on one view; return both sets of raw scores as bytes.
 
-    The control of a membership attack on updates is the same attack with every candidate laid at the next client's
-    door, whose updates it never entered. An attack that does without single updates would not notice: its control asks
-    about the next candidate's record in each candidate's place. The control of a reconstruction needs no run of its
-    own: it compares each answer with the records behind another client's update.
+    The control of a membership attack on single updates is the same attack with every candidate laid at the next
+    client's door, whose updates it never entered. An attack on sums, which hold all clients' records, or on a model
+    would not notice: its control asks about the next candidate's record in each candidate's place. The control of a
+    reconstruction needs no run of its own: it compares each answer with the records behind another update or sum.
     """
     role = f"attack {attack.name} by {view.adversary}"
     scores = _checked(attack.run(view, knowledge, generator=streams.torch(role)), attack, knowledge)
     control: Scores | None = None
-    single_updates = all(issubclass(one, UpdatesView) for one in attack.requires)
+    single_updates = isinstance(view, UpdatesView) and reads_updates(attack.requires)
     if knowledge.candidates is not None and (view.setup.clients > 1 or not single_updates):
         exchanged = _moved(knowledge.candidates, view.setup.clients) if single_updates else _next(knowledge.candidates)
         moved = replace(knowledge, candidates=exchanged)

@@ -20,11 +20,12 @@ FALSE_ALARM = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Planted:
-    """What an attack found of the leaks that were planted for it."""
+    """What an attack found of the leaks that were planted for it: in sums of updates, or in updates or models."""
 
     attack: str
     found: int
     planted: int
+    sums: bool = False
 
 
 def check_instruments(
@@ -70,8 +71,8 @@ def _planted(one: Planted) -> Instrument:
     """An attack that misses leaks made for it proves nothing by finding none elsewhere."""
     least = math.ceil(PLANTED_SHARE * one.planted)
     return Instrument(
-        id=f"planted_leak_{one.attack}",
-        label=f"Leaks planted for {one.attack} are found",
+        id=f"planted_leak_{one.attack}{'_in_sums' if one.sums else ''}",
+        label=f"Leaks planted for {one.attack} are found{' in sums' if one.sums else ''}",
         result=f"{one.found} of {one.planted}",
         required=f"at least {least} of {one.planted}",
         passed=one.found >= least,
@@ -126,7 +127,7 @@ def _without_control(name: str, label: str) -> Instrument:
     return Instrument(
         id=name,
         label=label,
-        result="no control: a federation of one client has no unrelated update",
+        result="no control: nothing unrelated to compare with, as in a federation of one client",
         required="a control",
         passed=False,
     )

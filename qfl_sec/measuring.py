@@ -130,9 +130,9 @@ def _score(
     control: Rate | None
     guess: Rate | None
     if attack.question == "membership":
-        success, control, guess, membership = score_membership([_membership_trial(cell) for cell in scored], rng=rng)
+        success, control, guess, membership = score_membership([membership_trial(cell) for cell in scored], rng=rng)
     else:
-        trials = [_reconstruction_trial(cell) for cell in scored]
+        trials = [reconstruction_trial(cell) for cell in scored]
         success, control, guess, reconstruction = score_reconstruction(
             trials, knows_labels=attack.knows_labels, rng=rng
         )
@@ -156,13 +156,23 @@ def _score(
     )
 
 
-def _membership_trial(cell: ScoredCell) -> MembershipTrial:
+def membership_trial(cell: ScoredCell) -> MembershipTrial:
+    """Return a membership cell's scores beside the truth.
+
+    Raises:
+        ValueError: If the store holds scores of another kind.
+    """
     if not isinstance(cell.scores, MembershipScores) or not isinstance(cell.control, MembershipScores | None):
         raise ValueError(f"Expected membership scores, the store holds {type(cell.scores).__name__}.")
     return MembershipTrial(scores=cell.scores, control=cell.control, truth=cell.trained.truth)
 
 
-def _reconstruction_trial(cell: ScoredCell) -> ReconstructionTrial:
+def reconstruction_trial(cell: ScoredCell) -> ReconstructionTrial:
+    """Return a reconstruction cell's answers beside the truth.
+
+    Raises:
+        ValueError: If the store holds scores of another kind.
+    """
     if not isinstance(cell.scores, Reconstructions):
         raise ValueError(f"Expected rebuilt records, the store holds {type(cell.scores).__name__}.")
     trained = cell.trained

@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from qfl_sec.checking import InputError
+from qfl_sec.checkpoints import InitialWeights
 from qfl_sec.contracts import Architecture, GradientKernel
+from qfl_sec.user_circuit import UserCircuit
+from qfl_sec.user_module import UserModule
 from qfl_sec.variational import VariationalClassifier
 
 __all__ = [
@@ -26,6 +29,8 @@ __all__ = [
     "MlpClassifier",
     "MlpModule",
     "ModelSpec",
+    "UserCircuit",
+    "UserModule",
     "VariationalClassifier",
     "architecture",
     "equal_size_mlp",
@@ -71,7 +76,7 @@ class MlpModule(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MlpClassifier:
+class MlpClassifier(InitialWeights):
     """Classical control: one hidden tanh layer, no biases.
 
     Attributes:
@@ -87,6 +92,10 @@ class MlpClassifier:
     def __post_init__(self) -> None:
         if self.hidden < 1:
             raise ValueError(f"Expected hidden={self.hidden} >= 1")
+        self.settle_checkpoint()
+
+    def check_fit(self, n_features: int, n_classes: int) -> None:
+        """Accept any data."""
 
     def build(self, n_features: int, n_classes: int, *, generator: torch.Generator, dtype: torch.dtype) -> MlpModule:
         """Return the module, weights uniform within 1 / sqrt(fan in) as in `nn.Linear`, drawn in double precision."""
@@ -96,6 +105,10 @@ class MlpClassifier:
             return ((2 * uniform - 1) / math.sqrt(rows)).to(dtype)
 
         return MlpModule(draw(n_features, self.hidden), draw(self.hidden, n_classes))
+
+    def n_parameters(self, n_features: int, n_classes: int) -> int:
+        """Return how many weights there are."""
+        return self.hidden * (n_features + n_classes)
 
     def summary(self) -> str:
         """Return the model in words.
@@ -107,10 +120,10 @@ class MlpClassifier:
         return f"one hidden tanh layer of width {self.hidden}, no biases"
 
 
-ModelSpec = VariationalClassifier | MlpClassifier
+ModelSpec = VariationalClassifier | MlpClassifier | UserCircuit | UserModule
 
-MODELS: Mapping[str, type[VariationalClassifier] | type[MlpClassifier]] = MappingProxyType(
-    {model.name: model for model in (VariationalClassifier, MlpClassifier)}
+MODELS: Mapping[str, type[ModelSpec]] = MappingProxyType(
+    {model.name: model for model in (VariationalClassifier, MlpClassifier, UserCircuit, UserModule)}
 )
 """Every model's dataclass by name."""
 
@@ -119,8 +132,8 @@ def equal_size_mlp(n_features: int, n_classes: int, n_parameters: int) -> MlpCla
     """Return the classical model whose parameters are nearest in number; of two equally near, the smaller.
 
     Example:
-        >>> equal_size_mlp(4, 2, 36)
-        MlpClassifier(hidden=6)
+        >>> equal_size_mlp(4, 2, 36).hidden
+        6
     """
     per_unit = n_features + n_classes
     return MlpClassifier(hidden=max(1, math.ceil(n_parameters / per_unit - 0.5)))

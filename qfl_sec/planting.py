@@ -1,9 +1,9 @@
 """Planted leaks: updates and models that certainly give records away, to see whether attacks find anything at all.
 
 An attack that finds nothing may be blunt. Each built-in attack therefore runs on the easiest case there is, without a
-defense. For an attack on updates, these are clients that send the exact gradient of one public record each; for an
-attack on the released model, models that have learned one public record by heart and the opposite of another one's
-label. What can be found there is known: it was planted.
+defense. For an attack on updates, these are clients that send the exact gradient of one public record each, for one on
+sums of updates the same clients in pairs; for an attack on the released model, models that have learned one public
+record by heart and the opposite of another one's label. What can be found there is known: it was planted.
 """
 
 from dataclasses import fields, replace
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from qfl_sec.contracts import (
+    AggregateView,
     Architecture,
     Attack,
     Candidates,
@@ -48,34 +49,36 @@ def can_plant(attack: Attack) -> bool:
     return planted and type(attack).__module__.startswith("qfl_sec.")
 
 
-def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float) -> tuple[int, int]:
+def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, sums: bool = False) -> tuple[int, int]:
     """Return how many planted records an attack finds, and how many were planted.
 
     A membership attack has found a record that it scores above another one that was left out, of the same client or of
     the same model; a model that did not learn its two records does not count as planted. A reconstruction has found a
-    record when every feature lies within the tolerance. Records that one update does not determine (the rank of its
-    equations is below the number of features) cannot be rebuilt, and do not count as planted.
+    record when every feature lies within the tolerance. Records that an update or sum does not determine (the rank of
+    its equations is below the number of features) cannot be rebuilt, and do not count as planted.
 
     Args:
         attack: As in the experiment; if it has a field `targets`, all planted updates are attacked.
         config: A training whose data and model are used, at its initial weights.
         tolerance: Share of each feature's reference range.
+        sums: Whether the attack sees the clients' updates by pairs, rather than each; for attacks on updates.
     """
     population = config.population()
     module, architecture = build_model(config, population.splits)
     records = population.reference(config.federation.dtype)
-    count = min(MOST_PLANTED, len(records) // 3)
+    summands = 2 if sums else 1
+    count = min(MOST_PLANTED, len(records) // 3) // summands * summands
     planted, absent, rest = (_rows(records, *ends) for ends in ((0, count), (count, 2 * count), (2 * count, None)))
     weights = flat_weights(module)
     if visible(attack.requires, ReleasedModelView):
         streams = Streams(config.seed)
         return _find_learned(attack, architecture, weights, planted, absent, reference=rest, streams=streams)
-    view = _view(architecture, weights, planted)
+    view = _sums_view(architecture, weights, planted) if sums else _view(architecture, weights, planted)
     knowledge = Knowledge(
         architecture=architecture,
         reference=rest,
         defense=None,
-        batch_labels=planted.labels.reshape(1, -1, 1) if attack.knows_labels else None,
+        batch_labels=planted.labels.reshape(view.setup.rounds, -1, 1) if attack.knows_labels else None,
         candidates=_candidates(planted, absent) if attack.question == "membership" else None,
     )
     generator = Streams(config.seed).torch(f"planted {attack.name}")
@@ -84,7 +87,7 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float) ->
         return int((scores.values[:count] > scores.values[count:]).sum()), count
     splits = population.splits
     ranges = (splits.feature_high - splits.feature_low).numpy()
-    return _rebuilt(scores, planted.features, ranges, tolerance)
+    return _rebuilt(scores, planted.features.reshape(-1, summands, planted.features.shape[-1]), ranges, tolerance)
 
 
 def _find_learned(
@@ -150,10 +153,37 @@ def _rows(records: Records, start: int, stop: int | None) -> Records:
 
 def _view(architecture: Architecture, weights: Tensor, planted: Records) -> UpdatesView:
     """Return what a server sees of one round in which each client sends the gradient of one planted record."""
+    updates = _updates(architecture, weights, planted)
+    return UpdatesView(
+        adversary="server",
+        setup=_setup(architecture, planted, per_round=len(planted)),
+        global_weights=torch.stack([weights, weights + updates.mean(0)]),
+        selected=torch.arange(len(planted)).unsqueeze(0),
+        updates=updates.unsqueeze(0),
+    )
+
+
+def _sums_view(architecture: Architecture, weights: Tensor, planted: Records) -> AggregateView:
+    """Return what a server sees of rounds of two such clients each, from the same weights, who hide their updates."""
+    updates = _updates(architecture, weights, planted)
+    setup = _setup(architecture, planted, per_round=2)
+    return AggregateView(
+        adversary="server",
+        setup=setup,
+        global_weights=weights.expand(setup.rounds + 1, -1).clone(),
+        aggregates=updates.reshape(-1, 2, updates.shape[-1]).mean(1),
+    )
+
+
+def _updates(architecture: Architecture, weights: Tensor, planted: Records) -> Tensor:
+    return -per_example_gradients(architecture, weights, planted.features, planted.labels).detach()
+
+
+def _setup(architecture: Architecture, planted: Records, *, per_round: int) -> Setup:
+    """Return the public metadata of clients of one record each, who take turns."""
     count = len(planted)
-    updates = -per_example_gradients(architecture, weights, planted.features, planted.labels).detach()
-    setup = Setup(
-        schedule=(tuple(range(count)),),
+    return Setup(
+        schedule=tuple(tuple(range(start, start + per_round)) for start in range(0, count, per_round)),
         expected_sizes=(1.0,) * count,
         local_steps=(1,) * count,
         batch_size=1,
@@ -162,13 +192,6 @@ def _view(architecture: Architecture, weights: Tensor, planted: Records) -> Upda
         learning_rate=1.0,
         average="plain",
         n_parameters=architecture.n_parameters,
-    )
-    return UpdatesView(
-        adversary="server",
-        setup=setup,
-        global_weights=torch.stack([weights, weights + updates.mean(0)]),
-        selected=torch.arange(count).unsqueeze(0),
-        updates=updates.unsqueeze(0),
     )
 
 
@@ -187,12 +210,12 @@ def _attacking_all(attack: Attack, count: int) -> Any:
 
 
 def _rebuilt(scores: Reconstructions, truth: Tensor, ranges: Any, tolerance: float) -> tuple[int, int]:
-    """Return how many records were rebuilt, of those that their update determines."""
+    """Return how many records (sums, records, features) were rebuilt, of those that their update or sum determines."""
     answers = scores.answers().double().numpy()
     determined = (scores.ranks >= scores.unknowns).tolist()
-    hits = [
-        bool(score(answers[row], truth[slot : slot + 1].double().numpy(), ranges=ranges, tolerance=tolerance).hits[0])
-        for row, slot in enumerate(scores.targets[:, 1].tolist())
-        if determined[row]
-    ]
+    hits: list[bool] = []
+    for row, (round_, slot) in enumerate(scores.targets.tolist()):
+        if determined[row]:
+            records = truth[round_ if slot < 0 else slot].double().numpy()
+            hits += score(answers[row], records, ranges=ranges, tolerance=tolerance).hits.tolist()
     return sum(hits), len(hits)

@@ -40,6 +40,7 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
         "defense": {
             "none": "qfl_sec.defenses.none",
             "dp_sgd": "qfl_sec.defenses.dp_sgd",
+            "gradient_pruning": "qfl_sec.defenses.gradient_pruning",
             "secure_aggregation": "qfl_sec.defenses.secure_aggregation",
         },
     }
@@ -184,7 +185,7 @@ def parameters(cls: type) -> dict[str, dict[str, Any]]:
         {'count': {'type': 'int', 'default': 100}}
     """
     found: dict[str, dict[str, Any]] = {}
-    for one in fields(cls):
+    for one in (each for each in fields(cls) if each.init):
         hint = one.type.__name__ if isinstance(one.type, type) else str(one.type).replace("typing.", "")
         found[one.name] = {"type": hint}
         if one.default is not MISSING:
@@ -339,6 +340,8 @@ def _mistakes(cls: Plugin) -> Iterator[str]:
         required = getattr(cls, "requires", ())
         if not required or not all(isinstance(one, type) and issubclass(one, View) for one in required):
             yield "has no views in requires. Write requires: ClassVar = (UpdatesView,), or others."
+    elif cls.strength_field is not None and cls.strength_field not in {one.name for one in fields(cast(Any, cls))}:
+        yield f"Expected strength_field={cls.strength_field!r} to name one of its fields."
 
 
 def _refuse_duplicate(cls: Plugin) -> None:

@@ -59,6 +59,23 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Strength:
+    """How strong a defense without a guarantee is set.
+
+    Attributes:
+        name: Of the field that says so, with its defense's in a stack.
+        value: At this setting.
+        unit: What the value counts, in words; empty if not stated.
+        neutral: The value at which the defense does nothing; None if it states no finite one.
+    """
+
+    name: str
+    value: float
+    unit: str
+    neutral: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Setting:
     """One defense setting.
 
@@ -71,6 +88,7 @@ class Setting:
         epsilon: Budget it claims, at `delta`; None without a formal guarantee.
         delta: None without a formal guarantee.
         audited: Whether it is the setting of the first page.
+        strength: What it is drawn against where it claims no guarantee; None if its fields do not tell.
     """
 
     id: str
@@ -81,6 +99,7 @@ class Setting:
     epsilon: float | None
     delta: float | None
     audited: bool
+    strength: Strength | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +303,43 @@ class Utility:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """What a setting changes against no defense, training by training of the same seed.
+
+    Attributes:
+        variant: Id of the variant.
+        setting: Id of the setting.
+        measure: Attack success, or accuracy on the test split.
+        adversary: Id of the adversary; None for accuracy.
+        attack: Registered name; None for accuracy.
+        trainings: Seeds with a result on both sides.
+        shared: What the two trainings of every such seed have in common, as found in their records.
+        difference: Rate of the setting minus rate without a defense, over these seeds.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        method: How the interval was computed, in words.
+        gained: Trials that succeed under the setting alone; None where trials have no partners.
+        lost: Trials that succeed without a defense alone; None where trials have no partners.
+        trials: Of the setting, over these seeds.
+    """
+
+    variant: str
+    setting: str
+    measure: Literal["success", "accuracy"]
+    adversary: Adversary | None
+    attack: str | None
+    trainings: int
+    shared: tuple[str, ...]
+    difference: float
+    low: float
+    high: float
+    method: str
+    gained: int | None
+    lost: int | None
+    trials: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ceiling:
     """The most that theory allows any attack of one question at one setting.
 
@@ -436,6 +492,7 @@ class Results:
     premises: tuple[Premise, ...]
     instruments: tuple[Instrument, ...]
     verdicts: tuple[Verdict, ...]
+    paired: tuple[PairedDifference, ...] = ()
 
 
 def dumps(results: Results) -> bytes:

@@ -4,7 +4,7 @@ The only module that compares an attack's answers with the truth.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -137,8 +137,8 @@ def score_reconstruction(
     if not any(len(target.truth) for target in targets):
         raise ValueError("No attacked update has a record behind it: attack more updates or use larger batches.")
     answers = [_against(target.answer, target) for target in targets]
-    controls = [_against(target.unrelated, target) for target in targets if target.unrelated is not None]
-    with_control = [target for target in targets if target.unrelated is not None]
+    with_control = [replace(target, truth=target.apart) for target in targets if target.unrelated is not None]
+    controls = [_against(target.unrelated, target) for target in with_control if target.unrelated is not None]
     guesses = [_against(target.fixed_guesses, target) for target in targets]
     oracle = [
         max((_against(one, target) for one in target.restarts), key=lambda one: one.hits.sum()) for target in targets
@@ -171,16 +171,39 @@ def score_reconstruction(
     return _rate(answers, targets, "hits", rng), control, _rate(guesses, targets, "hits", rng), figures
 
 
+def found_members(trial: MembershipTrial, threshold: float | None) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which members of one training score at least a threshold, (members,), and their rows (members, 1)."""
+    members = np.flatnonzero(trial.truth.members.numpy())
+    values = trial.scores.values.double().numpy()[members]
+    return np.zeros(len(members), dtype=bool) if threshold is None else values >= threshold, members.reshape(-1, 1)
+
+
+def rebuilt_records(trial: ReconstructionTrial) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which records behind one training's targets are rebuilt, and what names them: (records,), (records, 3).
+
+    A name is the round and place of the target and the record's row.
+    """
+    targets = _targets(trial)
+    hits = [_against(target.answer, target).hits for target in targets]
+    names = [
+        np.column_stack([np.tile(place, (len(target.rows), 1)), target.rows])
+        for place, target in zip(trial.scores.targets.numpy(), targets, strict=True)
+    ]
+    return np.concatenate(hits), np.concatenate(names).astype(np.int64)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Target:
-    """One attacked update: its records, the answer, all restarts, and what it is compared with."""
+    """One attacked update or sum: its records, the answer, all restarts, and what it is compared with."""
 
     index: int
+    rows: NDArray[np.int64]  # (records,), among the candidates
     truth: Floats  # (records, features)
     labels: NDArray[np.int64]
     answer: Floats  # (guesses, features)
     restarts: Floats  # (restarts, guesses, features)
-    unrelated: Floats | None  # another client's answer
+    unrelated: Floats | None  # the answer to another update or sum
+    apart: Floats  # (records, features), the records that are not behind that one
     fixed_guesses: Floats
     population: Population
 
@@ -191,29 +214,41 @@ class _Target:
 
 
 def _targets(trial: ReconstructionTrial) -> list[_Target]:
-    """Return a training's attacked updates, each beside the answer to the next one of another client."""
+    """Return a training's attacked updates, each beside the answer to the next one of another client.
+
+    Sums hold every client's records, so that each stands beside the answer to the next one that lacks some of them.
+    """
     scores, splits = trial.scores, trial.population.splits
     places = [(int(round_), int(slot)) for round_, slot in scores.targets]
-    clients = [trial.metadata.setup.schedule[round_][slot] for round_, slot in places]
+    chosen = trial.metadata.setup.schedule
+    clients = [None if slot < 0 else chosen[round_][slot] for round_, slot in places]
+    batches = trial.truth.batch_records
+    used = [(batches[round_] if slot < 0 else batches[round_, slot]).flatten() for round_, slot in places]
+    behind = [np.unique(slots[slots >= 0].numpy()) for slots in used]
     answers = scores.answers().double().numpy()
     ranges = (splits.feature_high - splits.feature_low).numpy()
     fixed = reconstruction.best_fixed_guesses(
         splits.reference.features.numpy(), guesses=answers.shape[1], tolerance=HIT_TOLERANCE, ranges=ranges
     )
     targets = []
-    for index, (round_, slot) in enumerate(places):
-        used = trial.truth.batch_records[round_, slot]
-        rows = torch.from_numpy(np.unique(used[used >= 0].numpy()))
+    for index in range(len(places)):
+        rows = torch.from_numpy(behind[index])
         later = [(index + step) % len(places) for step in range(1, len(places))]
-        others = [other for other in later if clients[other] != clients[index]]
+        if clients[index] is None:
+            others = [other for other in later if len(np.setdiff1d(behind[index], behind[other]))]
+        else:
+            others = [other for other in later if clients[other] != clients[index]]
+        apart = np.setdiff1d(behind[index], behind[others[0]]) if others else behind[index]
         targets.append(
             _Target(
                 index=index,
+                rows=behind[index],
                 truth=splits.candidates.features[rows].double().numpy(),
                 labels=splits.candidates.labels[rows].numpy(),
                 answer=answers[index],
                 restarts=scores.records[index].double().numpy(),
                 unrelated=answers[others[0]] if others else None,
+                apart=splits.candidates.features[torch.from_numpy(apart)].double().numpy(),
                 fixed_guesses=fixed,
                 population=trial.population,
             )

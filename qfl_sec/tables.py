@@ -4,18 +4,19 @@ Each table is a frozen dataclass owned by the module that uses it; those that no
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import Any, Literal
 
 from qfl_sec import plugins
+from qfl_sec.captured_data import CapturedData
 from qfl_sec.checking import InputError, parse_value
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.datasets import DataSpec
 from qfl_sec.defenses.stack import Stack
 from qfl_sec.federation import FederationSpec
-from qfl_sec.models import MODELS, VariationalClassifier
+from qfl_sec.models import MODELS, UserCircuit, UserModule, VariationalClassifier
 from qfl_sec.results import Scalar
 
 LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -176,18 +177,20 @@ def read_table(table: str, content: Mapping[str, Any], place: str) -> Any:
 
 def _kind(table: str, content: Mapping[str, Any], place: str) -> type:
     """Return the dataclass of a table; that of [model] goes by its name."""
+    if table == "data" and "captured" in content:
+        return CapturedData
     if table != "model":
         return SPECS[table]
-    name = content.get("name", VariationalClassifier.name)
+    own = {"circuit": UserCircuit.name, "module": UserModule.name}
+    default = next((name for key, name in own.items() if key in content), VariationalClassifier.name)
+    name = content.get("name", default)
     check_known(name, MODELS, f"{place}: unknown model", remedy="Correct [model] name")
     return MODELS[name]
 
 
 def check_key(table: str, content: Mapping[str, Any], key: str, place: str) -> None:
     """Refuse a key that a table does not have; what [model] has depends on the name in its content."""
-    if (table, key) == ("model", "circuit"):
-        raise InputError(f"{place}: circuit: a circuit of your own comes with a later version. Known: name.")
-    known = [one.name for one in fields(_kind(table, content, place))]
+    known = [one.name for one in fields(_kind(table, content, place)) if one.init]
     known = ["name", *known] if table == "model" else known
     check_known(key, known, f"{place}: unknown key", remedy="Remove it or correct its name")
 
@@ -203,6 +206,8 @@ def as_table(part: Any) -> dict[str, Any]:
     name = getattr(type(part), "name", None)
     table: dict[str, Any] = {"name": name} if isinstance(name, str) and isinstance(part, _NAMED) else {}
     for one in fields(part):
+        if not one.init:
+            continue
         value = getattr(part, one.name)
         if value is not None:
             table[one.name] = _as_toml(value)
@@ -216,7 +221,13 @@ def differing(spec: Any) -> dict[str, Any]:
     table = as_table(spec)
     named = {key: value for key, value in table.items() if key == "name"}
     is_field = "name" in {one.name for one in fields(spec)}
-    default = as_table(type(spec)(**named if is_field else {}))
+    required = {
+        one.name: getattr(spec, one.name)
+        for one in fields(spec)
+        if one.init and one.default is MISSING and one.default_factory is MISSING
+    }
+    default = as_table(type(spec)(**required, **named if is_field else {}))
+    named |= {key: table[key] for key in required}
     return named | {key: value for key, value in table.items() if key not in default or default[key] != value}
 
 

@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +21,12 @@ from torch import Tensor
 
 from qfl_sec.checking import InputError, parse_json
 from qfl_sec.contracts import Guarantee, PremiseCheck, Setup
+
+if TYPE_CHECKING:
+    from qfl_sec.captured import CapturedRound
+    from qfl_sec.captured_data import CapturedRecords
+    from qfl_sec.federation import FederationSpec
+    from qfl_sec.models import ModelSpec
 
 VERSION: Final = "qfl-sec/transcript-1"
 
@@ -100,6 +107,42 @@ class Transcript:
     batch_labels: Tensor
     state: dict[str, Tensor]
     truth: Truth | None
+
+    @classmethod
+    def from_updates(
+        cls,
+        model: "ModelSpec",
+        rounds: "Sequence[CapturedRound]",
+        *,
+        federation: "FederationSpec",
+        records: "CapturedRecords",
+        members: Tensor,
+        final_weights: Tensor,
+    ) -> Self:
+        """Return updates that were captured elsewhere as a transcript, checked, with its truth.
+
+        Args:
+            model: What was trained.
+            rounds: Every round, in order.
+            federation: How; `clients`, `clients_per_round` and `rounds` are those of the capture.
+            records: Candidates, reference and test records.
+            members: (candidates,), true for those that were trained on.
+            final_weights: (parameters,), the released model.
+
+        Raises:
+            InputError: If rounds are missing, shapes are mixed, numbers are not finite, or the parts do not fit.
+        """
+        from qfl_sec.captured import Capture, build_transcript
+
+        capture = Capture(
+            model=model,
+            federation=federation,
+            records=records,
+            members=members,
+            rounds=tuple(rounds),
+            final_weights=final_weights,
+        )
+        return cls(**vars(build_transcript(capture)))
 
     def save(self, folder: Path) -> None:
         """Write the transcript; the folder appears at once and complete, or not at all.

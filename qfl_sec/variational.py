@@ -6,9 +6,10 @@ from functools import lru_cache
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
 
 from qfl_sec.checking import InputError
+from qfl_sec.checkpoints import InitialWeights
+from qfl_sec.circuit_module import CircuitModule
 from qfl_sec.circuits import (
     ENCODINGS,
     ENTANGLERS,
@@ -18,15 +19,10 @@ from qfl_sec.circuits import (
     qubits_needed,
     variational_circuit,
 )
-from qfl_sec.contracts import GradientKernel
-from qfl_sec.pauli import PauliGradients, PauliProgram
 from qfl_sec.statevector import CompiledCircuit, compile_circuit
 
 MAX_QUBITS = 16
 """Up to here circuits are tested to run within a few gigabytes: a record's state takes 2^qubits complex numbers."""
-
-MAX_PAULI_QUBITS = 6
-"""Beyond, a Pauli program is hardly ever cheaper, and takes long to compile."""
 
 MAX_LAYERS = 1_000
 """Beyond what anyone trains; the circuit is recorded gate by gate, which takes up to a minute for so many."""
@@ -35,28 +31,8 @@ MAX_AMPLITUDES = 1 << 20
 """Most layers x 2^qubits: a gradient holds every layer's state, at 16 qubits 4 GB for a single record here."""
 
 
-class VariationalModule(nn.Module):
-    """A variational quantum classifier: <Z> of the first qubits as logits.
-
-    Args:
-        circuit: Takes inputs (..., features) and weights (..., layers, qubits, 3).
-        weights: Initial angles, (layers, qubits, 3).
-    """
-
-    broadcasts_parameters: ClassVar[bool] = True
-
-    def __init__(self, circuit: CompiledCircuit, weights: Tensor) -> None:
-        super().__init__()
-        self.circuit = circuit
-        self.weights = nn.Parameter(weights)
-
-    def forward(self, inputs: Tensor, *, shots: int | None = None, generator: torch.Generator | None = None) -> Tensor:
-        """Map records (..., features) to logits (..., classes), exact or from a number of shots of each."""
-        return self.circuit(inputs, self.weights, shots=shots, generator=generator)
-
-    def gradient_kernel(self, n_features: int, n_classes: int) -> GradientKernel | None:
-        """Return the gradients' closed forms, if the circuit encodes once and has few qubits."""
-        return _gradient_kernel(self.circuit, n_features)
+class VariationalModule(CircuitModule):
+    """A variational quantum classifier: <Z> of the first qubits as logits of weights (layers, qubits, 3)."""
 
     def angle_parameters(self) -> frozenset[str]:
         """Return the parameters of period 2 pi: all, since a whole turn of `Rot` only changes the state's sign."""
@@ -77,22 +53,8 @@ def _circuit(spec: "VariationalClassifier", classes: int) -> CompiledCircuit:
     return compile_circuit(function, n_qubits=spec.qubits, weight_shape=(spec.layers, spec.qubits, 3))
 
 
-@lru_cache(maxsize=32)
-def _gradient_kernel(circuit: CompiledCircuit, n_features: int) -> PauliGradients | None:
-    """Compile the same circuit as a Pauli program, if it is one."""
-    shape, n_qubits = circuit.weight_shape, circuit.n_qubits
-    if shape is None or n_qubits is None or n_qubits > MAX_PAULI_QUBITS:
-        return None
-    try:
-        return PauliGradients(
-            PauliProgram(circuit.function, n_features=n_features, weight_shape=shape, n_qubits=n_qubits)
-        )
-    except InputError:
-        return None
-
-
 @dataclass(frozen=True, kw_only=True)
-class VariationalClassifier:
+class VariationalClassifier(InitialWeights):
     """Variational quantum classifier: encoded features, CNOTs and Rot gates in layers, Z readout.
 
     Attributes:
@@ -132,6 +94,7 @@ class VariationalClassifier:
             raise ValueError(f"Expected layers={self.layers} <= {deepest}, the most with qubits={self.qubits}")
         object.__setattr__(self, "frequencies", tuple(float(frequency) for frequency in self.frequencies))
         check_frequencies(self.frequencies, self.encoding, self.layers)
+        self.settle_checkpoint()
 
     def check_fit(self, n_features: int, n_classes: int) -> None:
         """Refuse data that the qubits cannot hold or tell apart.
@@ -165,6 +128,10 @@ class VariationalClassifier:
         shape = (self.layers, self.qubits, 3)
         angles = math.pi - 2 * math.pi * torch.rand(shape, generator=generator, dtype=torch.float64)
         return VariationalModule(_circuit(self, n_classes), angles.to(dtype))
+
+    def n_parameters(self, n_features: int, n_classes: int) -> int:
+        """Return how many weights there are."""
+        return 3 * self.layers * self.qubits
 
     def summary(self) -> str:
         """Return the model in words.

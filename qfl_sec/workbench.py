@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from qfl_sec import plugins as registry
 from qfl_sec.assembly import assemble
+from qfl_sec.capture_folder import capture_experiment, is_capture
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import Attack
 from qfl_sec.defenses.stack import parts
@@ -31,6 +33,9 @@ from qfl_sec.store import Store
 
 Listener = Callable[[Progress], None]
 """Told whenever a training or cell has ended."""
+
+Engine = Literal["local", "ray"]
+"""Where trainings and cells are computed."""
 
 
 class NothingTrainedError(RuntimeError):
@@ -96,6 +101,7 @@ def run_audit(
     plugin_files: Sequence[Path] = (),
     progress: Listener | None = None,
     command: str | None = None,
+    engine: Engine = "local",
 ) -> Audit:
     """Audit into a folder, reusing what it holds: transcripts, scores, `results.json`, provenance.
 
@@ -107,13 +113,15 @@ def run_audit(
         plugin_files: Plug-in files; those already loaded into this process need not be repeated.
         progress: Told whenever something has ended.
         command: The command line for `environment.json`; None takes this process's.
+        engine: "local" computes in processes of this machine; "ray" on the cluster that the environment variable
+            `RAY_ADDRESS` names, or else on one that is started here; None workers are then all cores of the cluster.
 
     Raises:
         InputError: If the folder cannot be used, what lies in it is damaged, or the experiment cannot be trained. What
             is finished is kept.
         NothingTrainedError: If every federated training failed for another reason.
     """
-    executor = _executor(workers, inline, plugin_files)
+    executor = _executor(workers, inline, plugin_files, ray_folder=out if engine == "ray" else None)
     laid_out = plan(experiment)
     with open_run_folder(out) as folder:
         return _compute(experiment, laid_out, laid_out, folder, executor, progress, command)
@@ -153,10 +161,10 @@ def attack(
     progress: Listener | None = None,
     command: str | None = None,
 ) -> Audit:
-    """Attack an already trained run.
+    """Attack an already trained run, or updates that were captured elsewhere.
 
     Args:
-        run_dir: A folder that `train` or `audit` has filled.
+        run_dir: A folder that `train` or `audit` has filled, or a capture's, which becomes a run's folder.
         attacks: Names; an attack that the run's experiment does not configure is added to it with its defaults. None
             named: those of the experiment. What is not named and has no scores is reported as not tested.
         workers: As of `run_audit`, and so are the others.
@@ -169,16 +177,18 @@ def attack(
         InputError: If the folder holds no trained run, or trained by other versions, or an attack is unknown.
     """
     folder = RunFolder(run_dir)
-    if not folder.experiment.is_file():
-        raise InputError(f"{run_dir}: holds no experiment.toml. Name the folder of a run that was trained here.")
+    captured = is_capture(run_dir)
+    if not captured and not folder.experiment.is_file():
+        remedy = "Name the folder of a run that was trained here, or of captured updates"
+        raise InputError(f"{run_dir}: holds no experiment.toml and no capture.json. {remedy}.")
     executor = _executor(workers, inline, plugin_files)
-    experiment = load(folder.experiment)
+    experiment = capture_experiment(run_dir) if captured else load(folder.experiment)
     extra = [_default(name) for name in attacks if name not in {one.name for one in experiment.attacks}]
     experiment = replace(experiment, attacks=(*experiment.attacks, *extra))
     with open_run_folder(run_dir):
         laid_out = plan(experiment)
         missing = sum(not is_trained(task, folder.transcripts) for task in laid_out.trainings)
-        if missing:
+        if missing and not captured:
             raise InputError(
                 f"{run_dir}: {missing} of {len(laid_out.trainings)} trainings are missing, or were made from other "
                 "data or by other versions of this program, its libraries or plug-ins. Run `qfl-sec train` on the "
@@ -231,15 +241,20 @@ def _run(laid_out: Plan, store: Store, folder: RunFolder, executor: Executor, pr
     return summary
 
 
-def _executor(workers: int | None, inline: bool, plugin_files: Sequence[Path]) -> Executor:
+def _executor(
+    workers: int | None, inline: bool, plugin_files: Sequence[Path], *, ray_folder: Path | None = None
+) -> Executor:
     for path in plugin_files:
         registry.load_file(path)
     if inline:
         return InlineExecutor()
-    count = default_workers() if workers is None else workers
-    if count < 1:
-        raise InputError(f"Expected workers={count} >= 1.")
-    return LocalExecutor(count, registry.files())
+    if workers is not None and workers < 1:
+        raise InputError(f"Expected workers={workers} >= 1.")
+    if ray_folder is not None:
+        from qfl_sec.ray_executor import RayExecutor
+
+        return RayExecutor(workers, registry.files(), RunFolder(ray_folder).transcripts)
+    return LocalExecutor(default_workers() if workers is None else workers, registry.files())
 
 
 def _default(name: str) -> Attack:
@@ -264,7 +279,7 @@ class _Clock:
         return Timings(
             started=self._started.isoformat(timespec="seconds"),
             wall_seconds=time.perf_counter() - self._wall,
-            cpu_seconds=_cpu_seconds() - self._cpu,
+            cpu_seconds=_cpu_seconds() - self._cpu + executor.cpu_seconds,
             workers=executor.capacity,
             trainings=summary.trainings,
             cells=summary.total,

@@ -1,9 +1,9 @@
 """The reports of qfl-sec, imported as `qfl_sec.reports`.
 
 `writer` writes a run's files. `display` puts a whole report into strings: `findings`, `advice` and `trends` make its
-sentences out of `phrases`, `first_page`, `counts` and `grounds` its `tables`, `charts` its figure as `panels`, and
-`reproduction` its box and sources. `wording` writes numbers, `sanitising` makes other people's text fit to print, and
-`selection` knows what stands where. `figures` draws, and `pdf` sets `report.typ`.
+sentences out of `phrases`, `first_page`, `counts`, `grounds` and `pairs` its `tables`, `charts` its figures over `axes`
+as `panels`, and `reproduction` its box and sources. `wording` writes numbers, `sanitising` makes other people's text
+fit to print, and `selection` knows what stands where. `figures` draws, and `pdf` sets `report.typ`.
 """
 
 if __name__ != "qfl_sec.reports":

@@ -1,4 +1,4 @@
-"""Figure 1 from the results: which panels, which marks, which words."""
+"""The figures from the results: which panels, which marks, which words."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -7,87 +7,73 @@ from typing import Literal
 
 from qfl_sec.intervals import Rate
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.axes import Axis, axes, column_label
 from qfl_sec.reports.counts import family
 from qfl_sec.reports.panels import Figure, Foot, Level, Mark, Panel, Tick
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
-from qfl_sec.results import Measurement, Setting, Utility
+from qfl_sec.results import Measurement, Utility
 
 FLOOR = 0.00032
-
-EXTRA_COLUMNS = 4
 
 ATTACK_PANELS = 3
 EASY_GUESS = 0.05
 
 
-def figure(selection: Selection) -> Figure:
-    """Return Figure 1: attacks of the shown variant and the price in accuracy, over all settings."""
-    settings = drawn(selection)
-    panels = _panels(selection, settings)
-    places = selection.positions
-    grey = tuple(places[entry.id] for entry in settings if entry not in selection.budgets)
-    at = [places[entry.id] for entry in settings]
-    step = selection.step
+def figures(selection: Selection) -> tuple[Figure, ...]:
+    """Return the figures of the shown variant, one for each axis: attacks, and the price in accuracy."""
+    return tuple(_figure(selection, axis) for axis in axes(selection))
+
+
+def _figure(selection: Selection, axis: Axis) -> Figure:
+    panels = _panels(selection, axis)
+    places, step = axis.positions, axis.step
+    at = list(places.values())
     # A few columns keep the width that they have among many.
     spare = max(0.0, 6 * step - (max(at) - min(at))) / 2
-    broken = places[selection.budgets[-1].id] + 0.8 * step if selection.budgets and grey else None
     return Figure(
         panels=panels,
         legend=("measured, 95% interval", "control", "guessing", "ceiling by proof", "audited setting", "no ceiling"),
-        columns=_columns(selection, settings),
-        grey=grey,
-        audited=places.get(selection.audited.id) if selection.audited in settings else None,
-        broken_at=broken,
+        columns=_columns(selection, axis),
+        grey=tuple(places[entry.id] for entry in (axis.settings if axis.defense else axis.alone)),
+        audited=places.get(selection.audited.id),
+        broken_at=places[axis.swept[-1].id] + 0.8 * step if axis.swept and axis.alone else None,
         step=step,
         left=min(at) - 0.55 * step - spare,
         right=max(at) + 0.6 * step + spare,
-        axis_label=_axis_label(selection),
+        axis_label=axis.label,
         alt=" ".join(f"{panel.title}, {panel.subtitle}: {panel.trend}" for panel in panels),
-        caption=_caption(selection, settings, panels),
+        caption=_caption(selection, axis, panels),
     )
 
 
-def drawn(selection: Selection) -> tuple[Setting, ...]:
-    """Return the settings that get a column: every budget, and the first others."""
-    return (*selection.budgets, *selection.others[:EXTRA_COLUMNS])
-
-
-def _columns(selection: Selection, settings: tuple[Setting, ...]) -> tuple[Tick, ...]:
-    every = ceil(len(selection.budgets) / 10) or 1
+def _columns(selection: Selection, axis: Axis) -> tuple[Tick, ...]:
+    every = ceil(len(axis.swept) / 10) or 1
     ticks = []
-    for index, entry in enumerate(settings):
+    for index, entry in enumerate(axis.settings):
         bold = entry.id == selection.audited.id
-        budget = entry in selection.budgets and entry.epsilon is not None
-        label = w.budget(entry.epsilon or 0.0) if budget else w.label(cut(entry.label, 10))
-        shown = bold or not budget or index % every == 0
-        ticks.append(Tick(at=selection.positions[entry.id], label=label if shown else "", bold=bold))
+        shown = bold or entry in axis.alone or index % every == 0
+        label = column_label(axis, entry) if shown else ""
+        ticks.append(Tick(at=axis.positions[entry.id], label=label, bold=bold))
     return tuple(ticks)
 
 
-def _axis_label(selection: Selection) -> str:
-    if not selection.budgets:
-        return "setting"
-    scale = "equally spaced" if selection.spaced_equally else "log scale"
-    return f"privacy budget ε per record ({scale}; left is stricter)"
-
-
-def _panels(selection: Selection, settings: tuple[Setting, ...]) -> tuple[Panel, ...]:
+def _panels(selection: Selection, axis: Axis) -> tuple[Panel, ...]:
     """Return up to three attack panels and the price."""
     pairs = selection.measured_pairs[:ATTACK_PANELS]
     guesses = [
         w.share(measured.guess) or 0.0
         for pair in pairs
-        for entry in settings
+        for entry in axis.settings
         if (measured := selection.strongest(entry, pair)) is not None
     ]
     # One scale for all attacks. A log scale serves the rare event best, and a frequent one well enough.
     linear = bool(guesses) and min(guesses) > EASY_GUESS
-    panels = [_attack_panel(selection, settings, pair, linear=linear) for pair in pairs]
+    panels = [_attack_panel(selection, axis, pair, linear=linear) for pair in pairs]
     for pair in pairs:
         if pair[1] == "membership" and len(panels) < ATTACK_PANELS:
-            panels.append(_auc_panel(selection, settings, pair))
-    price = _price_panel(selection, settings)
+            panels.append(_auc_panel(selection, axis, pair))
+    price = _price_panel(selection, axis)
     return (*panels, price) if price is not None else tuple(panels)
 
 
@@ -95,19 +81,19 @@ def _mark(at: float, rate: Rate) -> Mark:
     return Mark(at=at, value=rate.k / rate.n, low=rate.low, high=rate.high, zero=rate.k == 0)
 
 
-def _attack_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pair, *, linear: bool) -> Panel:
-    found = {entry.id: selection.strongest(entry, pair) for entry in settings}
+def _attack_panel(selection: Selection, axis: Axis, pair: Pair, *, linear: bool) -> Panel:
+    found = {entry.id: selection.strongest(entry, pair) for entry in axis.settings}
     marks, controls, guesses = {}, [], {}
     for identifier, measured in found.items():
         if measured is None or measured.success is None:
             continue
-        at = selection.positions[identifier]
+        at = axis.positions[identifier]
         marks[identifier] = _mark(at, measured.success)
         if measured.control is not None and measured.control.n:
-            controls.append(_mark(at + 0.17 * selection.step, measured.control))
+            controls.append(_mark(at + 0.17 * axis.step, measured.control))
         if measured.guess is not None and measured.guess.n:
             guesses[identifier] = (at, measured.guess.k / measured.guess.n)
-    budgets = [entry.id for entry in selection.budgets]
+    swept = [entry.id for entry in axis.swept]
     membership = pair[1] == "membership"
     name = cut(selection.adversary(pair[0]).label, 26)
     measure = "members found at 1% false accusations" if membership else _rebuilt_measure(found.values())
@@ -119,14 +105,14 @@ def _attack_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pai
         bottom=-0.2 if linear else FLOOR,
         top=1.04 if linear else 1.35,
         ticks=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0) if linear else (0.001, 0.01, 0.1, 1.0)),
-        line=tuple(marks[key] for key in budgets if key in marks),
-        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        line=tuple(marks[key] for key in swept if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in swept),
         control=tuple(controls),
-        guess=tuple(guesses[key] for key in budgets if key in guesses),
-        guess_alone=tuple(point for key, point in guesses.items() if key not in budgets),
-        ceiling=_ceiling(selection, pair),
+        guess=tuple(guesses[key] for key in swept if key in guesses),
+        guess_alone=tuple(point for key, point in guesses.items() if key not in swept),
+        ceiling=_ceiling(selection, axis, pair),
         levels=(),
-        foot=_feet(selection, {key: _foot(found[key]) for key in marks}),
+        foot=_feet(selection, axis, {key: _foot(found[key]) for key in marks}),
         trend=_attack_trend(selection, found),
     )
 
@@ -146,13 +132,13 @@ def _percent_ticks(values: Iterable[float]) -> tuple[Tick, ...]:
     return tuple(Tick(at=value, label=label(value)) for value in values)
 
 
-def _ceiling(selection: Selection, pair: Pair) -> tuple[tuple[float, float], ...]:
+def _ceiling(selection: Selection, axis: Axis, pair: Pair) -> tuple[tuple[float, float], ...]:
     """Return the ceiling's points along the figure's axis."""
     curve = selection.curve(pair)
-    if curve is None:
+    if curve is None or axis.defense:
         return ()
     known = [
-        (log2(entry.epsilon), selection.positions[entry.id]) for entry in selection.budgets if entry.epsilon is not None
+        (log2(entry.epsilon), axis.positions[entry.id]) for entry in selection.budgets if entry.epsilon is not None
     ]
     points = []
     for epsilon, rate in zip(curve.epsilon, curve.rate, strict=False):
@@ -177,13 +163,13 @@ def _foot(measured: Measurement | None) -> str:
     return w.rate(w.share(measured.success))
 
 
-def _feet(selection: Selection, texts: dict[str, str]) -> tuple[Foot, ...]:
+def _feet(selection: Selection, axis: Axis, texts: dict[str, str]) -> tuple[Foot, ...]:
     """Keep the values of the audited setting and of the grey columns."""
-    budgets = {entry.id for entry in selection.budgets}
+    alone = {entry.id for entry in axis.alone}
     return tuple(
-        Foot(at=selection.positions[key], text=text)
+        Foot(at=axis.positions[key], text=text)
         for key, text in texts.items()
-        if text and (key == selection.audited.id or key not in budgets)
+        if text and (key == selection.audited.id or key in alone)
     )
 
 
@@ -197,30 +183,30 @@ def _attack_trend(selection: Selection, found: dict[str, Measurement | None]) ->
     return "; ".join(texts) + "."
 
 
-def _auc_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pair) -> Panel:
+def _auc_panel(selection: Selection, axis: Axis, pair: Pair) -> Panel:
     """Show the area under the membership curve, which counts every threshold."""
     marks, controls, texts, feet = {}, [], [], {}
-    for entry in settings:
+    for entry in axis.settings:
         measured = selection.strongest(entry, pair)
         game = measured.membership if measured else None
         if game is None:
             continue
-        at = selection.positions[entry.id]
+        at = axis.positions[entry.id]
         marks[entry.id] = Mark(at=at, value=game.auc, low=game.auc_low, high=game.auc_high, zero=False)
         controls.append(
             Mark(
-                at=at + 0.17 * selection.step, value=game.control_auc, low=game.control_auc_low,
+                at=at + 0.17 * axis.step, value=game.control_auc, low=game.control_auc_low,
                 high=game.control_auc_high, zero=False,
             )
         )  # fmt: skip
         feet[entry.id] = w.decimals(game.auc)
         shown = f"{w.decimals(game.auc)} ({w.decimals(game.auc_low)}–{w.decimals(game.auc_high)})"
         texts.append(f"{w.label(cut(entry.label, 24))} {shown}, control {w.decimals(game.control_auc)}")
-    budgets = [entry.id for entry in selection.budgets]
+    swept = [entry.id for entry in axis.swept]
     lowest = min((m.low for m in (*marks.values(), *controls)), default=0.5)
     start = min(0.4, floor(10 * lowest) / 10)
     ticks = [round(start + 0.1 * index, 1) for index in range(round((1 - start) * 10) + 1)]
-    places = [selection.positions[key] for key in budgets]
+    places = [axis.positions[key] for key in swept]
     return Panel(
         title="Membership: ranking at every threshold",
         subtitle=f"{cut(selection.adversary(pair[0]).label, 26)} · area under the curve, no ceiling computed",
@@ -229,31 +215,31 @@ def _auc_panel(selection: Selection, settings: tuple[Setting, ...], pair: Pair) 
         bottom=start - 0.15 * (1.02 - start),
         top=1.02,
         ticks=tuple(Tick(at=value, label=w.decimals(value, 1)) for value in ticks),
-        line=tuple(marks[key] for key in budgets if key in marks),
-        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        line=tuple(marks[key] for key in swept if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in swept),
         control=tuple(controls),
         guess=tuple((place, 0.5) for place in places),
-        guess_alone=tuple((mark.at, 0.5) for key, mark in marks.items() if key not in budgets),
+        guess_alone=tuple((mark.at, 0.5) for key, mark in marks.items() if key not in swept),
         ceiling=(),
         levels=(),
-        foot=_feet(selection, feet),
+        foot=_feet(selection, axis, feet),
         trend="; ".join(texts) + ".",
     )
 
 
-def _price_panel(selection: Selection, settings: tuple[Setting, ...]) -> Panel | None:
+def _price_panel(selection: Selection, axis: Axis) -> Panel | None:
     """Show the accuracy that each setting leaves."""
-    found = {entry.id: utility for entry in settings if (utility := selection.utility(entry.id)) is not None}
+    found = {entry.id: utility for entry in axis.settings if (utility := selection.utility(entry.id)) is not None}
     if not found:
         return None
-    marks = {key: _mark(selection.positions[key], utility.accuracy) for key, utility in found.items()}
+    marks = {key: _mark(axis.positions[key], utility.accuracy) for key, utility in found.items()}
     levels, words = _levels(selection, next(iter(found.values())))
     low = min(*(mark.low for mark in marks.values()), *(level.value for level in levels))
     high = max(*(mark.high for mark in marks.values()), *(level.value for level in levels))
     start, end = floor(10 * low) / 10, ceil(10 * high) / 10
     every = 0.2 if end - start > 0.5 else 0.1
     ticks = [value for value in (round(every * index, 1) for index in range(round(1 / every) + 1)) if value >= start]
-    budgets = [entry.id for entry in selection.budgets]
+    swept = [entry.id for entry in axis.swept]
     texts = [
         f"{w.label(cut(selection.setting(key).label, 24))} {w.interval(entry.accuracy)}" for key, entry in found.items()
     ]
@@ -268,14 +254,14 @@ def _price_panel(selection: Selection, settings: tuple[Setting, ...]) -> Panel |
         bottom=start - 0.16 * (end - start),
         top=end + 0.03 * (end - start),
         ticks=_percent_ticks(ticks),
-        line=tuple(marks[key] for key in budgets if key in marks),
-        alone=tuple(mark for key, mark in marks.items() if key not in budgets),
+        line=tuple(marks[key] for key in swept if key in marks),
+        alone=tuple(mark for key, mark in marks.items() if key not in swept),
         control=(),
         guess=(),
         guess_alone=(),
         ceiling=(),
         levels=tuple(levels),
-        foot=_feet(selection, {key: w.rate(w.share(entry.accuracy)) for key, entry in found.items()}),
+        foot=_feet(selection, axis, {key: w.rate(w.share(entry.accuracy)) for key, entry in found.items()}),
         trend="; ".join(texts) + ".",
     )
 
@@ -299,21 +285,19 @@ def _levels(selection: Selection, any_setting: Utility) -> tuple[list[Level], li
     return levels, words
 
 
-def _caption(selection: Selection, settings: tuple[Setting, ...], panels: tuple[Panel, ...]) -> str:
-    rest = len(selection.others) - EXTRA_COLUMNS
-    delta = next((entry.delta for entry in selection.budgets if entry.delta is not None), None)
-    budgets = f"{w.plural(len(selection.budgets), 'budget')} at {w.delta(delta)}" if delta is not None else ""
-    grey = w.plural(len(settings) - len(selection.budgets), "setting") + " without a budget"
-    over = w.listed([text for text in (budgets, grey) if text]) if len(settings) > len(selection.budgets) else budgets
+def _caption(selection: Selection, axis: Axis, panels: tuple[Panel, ...]) -> str:
     methods = dict.fromkeys(
         family(measured.success.method)
         for pair in selection.measured_pairs
-        for entry in settings
+        for entry in axis.settings
         if (measured := selection.strongest(entry, pair)) is not None and measured.success is not None
     )
-    parts = [f"Attack success and accuracy over {over}, {w.plural(len(selection.results.seeds), 'seed')} each."]
+    over, seeds = _swept(axis), w.plural(len(selection.results.seeds), "seed")
+    parts = [f"Attack success and accuracy over {over}, {seeds} each."]
+    if axis.defense:
+        parts.append(f"{axis.defense} claims no guarantee: nothing is proven here.")
     if any(panel.foot for panel in panels):
-        parts.append("Numbers at the foot: the audited setting and those without a budget.")
+        parts.append(f"Numbers at the foot: the audited setting and those without a {_quantity(axis)}.")
     if methods:
         named = "; ".join(methods) if len(methods) == 1 else "methods under the tables of measurements"
         parts.append(f"Bands and bars are 95% intervals ({cut(named, 120)}).")
@@ -321,6 +305,21 @@ def _caption(selection: Selection, settings: tuple[Setting, ...], panels: tuple[
         parts.append("Black: the accountant's curve, for the same unit and neighbours; hatched: ruled out.")
     if any(mark.zero for panel in panels for mark in (*panel.line, *panel.alone)):
         parts.append("Triangle: no hit, with its upper limit.")
-    if rest > 0:
-        parts.append(f"{w.plural(rest, 'further setting')} in the measurements.")
+    if axis.rest:
+        parts.append(f"{w.plural(axis.rest, 'further setting')} in the measurements.")
     return " ".join(parts)
+
+
+def _quantity(axis: Axis) -> str:
+    return "strength" if axis.defense else "budget"
+
+
+def _swept(axis: Axis) -> str:
+    """Return what the columns are, in words."""
+    alone = f"{w.plural(len(axis.alone), 'setting')} without a {_quantity(axis)}"
+    if axis.defense:
+        swept = f"{len(axis.swept)} strengths of {axis.defense}"
+    else:
+        delta = next((entry.delta for entry in axis.swept if entry.delta is not None), None)
+        swept = f"{w.plural(len(axis.swept), 'budget')} at {w.delta(delta)}" if delta is not None else ""
+    return w.listed([text for text in (swept, alone if axis.alone else "") if text])

@@ -5,9 +5,9 @@ from datetime import date
 
 from qfl_sec.checking import InputError
 from qfl_sec.provenance import Environment, Timings
-from qfl_sec.reports import advice, counts, findings, first_page, grounds, trends
+from qfl_sec.reports import advice, counts, findings, first_page, grounds, pairs, trends
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.charts import figure
+from qfl_sec.reports.charts import figures
 from qfl_sec.reports.first_page import FindingRow
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.reproduction import Entry, Source, methods, reproduction, sources, words
@@ -66,7 +66,7 @@ class Budget:
     """Page 2."""
 
     title: str
-    figure: Figure
+    figures: tuple[Figure, ...]
     nothing: str
     says: tuple[trends.Says, ...]
     words_title: str
@@ -237,15 +237,21 @@ def _unit(selection: Selection) -> str:
 
 
 def _budget(selection: Selection) -> Budget:
-    drawing = figure(selection)
+    drawings = tuple(drawing for drawing in figures(selection) if drawing.panels)
     return Budget(
-        title="Attack success against privacy budget" if selection.budgets else "Attack success and its price",
-        figure=drawing,
-        nothing="" if drawing.panels else "Nothing was measured, so there is nothing to draw.",
+        title=_budget_title(selection),
+        figures=drawings,
+        nothing="" if drawings else "Nothing was measured, so there is nothing to draw.",
         says=tuple(trends.figure_says(selection)),
         words_title="Words used in verdicts",
         words=words(selection),
     )
+
+
+def _budget_title(selection: Selection) -> str:
+    against = ["privacy budget"] if selection.budgets else []
+    against += ["strength"] if selection.strengths else []
+    return f"Attack success against {w.listed(against)}" if against else "Attack success and its price"
 
 
 def _measurements(selection: Selection, environment: Environment, timings: Timings, run_id: str) -> Measurements:
@@ -255,6 +261,7 @@ def _measurements(selection: Selection, environment: Environment, timings: Timin
             *counts.success_tables(selection),
             *counts.further_tables(selection),
             grounds.utility_table(selection),
+            pairs.paired_table(selection),
         ),
         rests_on="What the verdicts rest on",
         evidence=(

@@ -103,7 +103,9 @@ def _figures(row: Verdict, measured: Measurement | None) -> str:
 
 def budget_columns(selection: Selection) -> tuple[Setting, ...]:
     """Return the settings of the budget table: all, or the audited, the undefended and the first others."""
-    settings = (*selection.budgets, *selection.others)
+    strengths = [entry for family in selection.strengths for entry in family]
+    others = [entry for entry in selection.others if entry not in strengths]
+    settings = (*selection.budgets, *others, *strengths)
     if len(settings) <= BUDGET_COLUMNS:
         return settings
     kept = {entry.id for entry in (selection.audited, selection.undefended) if entry is not None}
@@ -138,8 +140,12 @@ def budget_table(selection: Selection) -> Table:
 
 
 def _column(selection: Selection, setting: Setting) -> Column:
-    known = setting in selection.budgets and setting.epsilon is not None
-    title = w.budget(setting.epsilon or 0.0) if known else w.label(cut(setting.label, 8))
+    if setting in selection.budgets and setting.epsilon is not None:
+        title = w.budget(setting.epsilon)
+    elif setting.strength is not None:
+        title = f"{cut(setting.strength.name, 8)} {w.plain(setting.strength.value)}"
+    else:
+        title = w.label(cut(setting.label, 8))
     fill: Literal["none", "audited", "grey"] = "none" if setting.epsilon is not None else "grey"
     return Column(title=title, fill="audited" if setting.id == selection.audited.id else fill)
 

@@ -56,7 +56,11 @@ def guarantee_table(selection: Selection) -> Table:
             Column(title="δ"),
         ),
         groups=tuple(groups),
-        notes=("A setting that is not listed has no formal guarantee.",),
+        notes=(
+            "A setting that is not listed has no formal guarantee.",
+            "Noise and keys come from a simulation's generator, seeded so that a run can be repeated: it is not "
+            "deployment-grade, and no guarantee carries over to a system that uses it.",
+        ),
     )
 
 

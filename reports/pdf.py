@@ -34,8 +34,8 @@ def render(document: Document, results: bytes) -> bytes:
     Raises:
         RuntimeError: If the typesetter warns or refuses: a fault of ours, not of the data.
     """
-    figure = draw(document.budget.figure) if document.budget.figure.panels else ""
-    inputs = {"data": json.dumps(asdict(document)), "figure": figure, "results": results.decode()}
+    drawings = {f"figure-{index}": draw(figure) for index, figure in enumerate(document.budget.figures)}
+    inputs = {"data": json.dumps(asdict(document)), "results": results.decode(), **drawings}
     head = document.head
     with _folders() as (root, fonts):
         known = typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[fonts])

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from math import log2
 
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import ADVERSARIES, Adversary, Question
@@ -14,6 +12,7 @@ from qfl_sec.results import (
     CeilingCurve,
     GuaranteeEntry,
     Measurement,
+    PairedDifference,
     QuestionEntry,
     Results,
     Setting,
@@ -43,7 +42,16 @@ def check_references(results: Results, *, source: str = "results.json") -> None:
     }
     if not results.variants or not results.settings:
         raise InputError(f"{source}: Expected at least one variant and one setting.")
-    for name in ("measurements", "utility", "ceilings", "ceiling_curves", "guarantees", "premises", "verdicts"):
+    for name in (
+        "measurements",
+        "utility",
+        "ceilings",
+        "ceiling_curves",
+        "guarantees",
+        "premises",
+        "verdicts",
+        "paired",
+    ):
         for index, entry in enumerate(getattr(results, name)):
             for kind, ids in known.items():
                 value = getattr(entry, kind, None)
@@ -108,6 +116,22 @@ class Selection:
         """The other settings: the one without a defense first, the audited one next."""
         rest = [entry for entry in self.results.settings if entry not in self.budgets]
         return tuple(sorted(rest, key=lambda entry: (entry.defense != "none", not entry.audited)))
+
+    @cached_property
+    def strengths(self) -> tuple[tuple[Setting, ...], ...]:
+        """Each defense that claims nothing and was set to several strengths, the audited one first, by strength.
+
+        Of settings that are equally strong the audited one, else the first, is kept.
+        """
+        claiming = {entry.setting for entry in self.results.guarantees}
+        families: dict[tuple[str, str], dict[float, Setting]] = {}
+        for entry in sorted(self.results.settings, key=lambda entry: not entry.audited):
+            if entry.epsilon is None and entry.strength is not None and entry.id not in claiming:
+                family = families.setdefault((entry.defense, entry.strength.name), {})
+                family.setdefault(entry.strength.value, entry)
+        return tuple(
+            tuple(family[value] for value in sorted(family)) for family in families.values() if len(family) > 1
+        )
 
     @cached_property
     def rows(self) -> tuple[Verdict, ...]:
@@ -196,42 +220,26 @@ class Selection:
             if (entry.variant, entry.setting, entry.adversary) == (self.variant.id, setting.id, adversary)
         )
 
+    def paired(self, setting: Setting, measured: Measurement | None) -> PairedDifference | None:
+        """Return what a setting of the shown variant changes against no defense: an attack's success, or accuracy.
+
+        Args:
+            setting: The setting.
+            measured: Of the attack; None for accuracy.
+        """
+        attack = None if measured is None else (measured.adversary, measured.attack)
+        for entry in self.results.paired:
+            same = attack == (None if entry.attack is None else (entry.adversary, entry.attack))
+            if (entry.variant, entry.setting) == (self.variant.id, setting.id) and same:
+                return entry
+        return None
+
     def utility(self, setting: str) -> Utility | None:
         """Return the accuracy of a setting or baseline of the shown variant."""
         for entry in self.results.utility:
             if (entry.variant, entry.setting) == (self.variant.id, setting) and entry.accuracy.n:
                 return entry
         return None
-
-    @cached_property
-    def positions(self) -> dict[str, float]:
-        """Places of the settings along the figures' axis, by id: log2 of the budget, then the others after a break.
-
-        Budgets that would fall on top of each other on a log scale are spaced equally instead.
-        """
-        places = [float(index) for index in range(len(self.budgets))] if self.spaced_equally else self._logarithms
-        found = {entry.id: place for entry, place in zip(self.budgets, places, strict=True)}
-        start = places[-1] + 1.5 * self.step if places else 0.0
-        for index, entry in enumerate(self.others):
-            found[entry.id] = start + 1.2 * self.step * index
-        return found
-
-    @cached_property
-    def _logarithms(self) -> list[float]:
-        return [log2(entry.epsilon) for entry in self.budgets if entry.epsilon is not None]
-
-    @cached_property
-    def step(self) -> float:
-        """Typical distance of two budgets along the axis."""
-        if self.spaced_equally or len(self.budgets) < 2:
-            return 1.0
-        return (self._logarithms[-1] - self._logarithms[0]) / (len(self.budgets) - 1)
-
-    @cached_property
-    def spaced_equally(self) -> bool:
-        """Whether a log scale would press two budgets together."""
-        gaps = [right - left for left, right in pairwise(self._logarithms)]
-        return bool(gaps) and min(gaps) < 0.45 * sum(gaps) / len(gaps)
 
     @property
     def failed_instruments(self) -> tuple[str, ...]:

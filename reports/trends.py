@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.pairs import in_words, shown
 from qfl_sec.reports.phrases import VERBS, inside
+from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
+from qfl_sec.results import Setting
 
 SAYS = 3
 
@@ -27,6 +30,7 @@ def figure_says(selection: Selection) -> list[Says]:
     candidates = (
         *(_trend(selection, pair) for pair in selection.measured_pairs if pair[1] == "reconstruction"),
         *(_used(selection, pair) for pair in selection.measured_pairs),
+        _changed(selection),
         _cost(selection),
         *(_trend(selection, pair) for pair in selection.measured_pairs if pair[1] == "membership"),
         _classical(selection),
@@ -84,6 +88,40 @@ def _used(selection: Selection, pair: Pair) -> Says | None:
     )
 
 
+def _changed(selection: Selection) -> Says | None:
+    """Tell what the strongest setting of a defense without a guarantee changes, seed by seed."""
+    family = selection.strengths[0] if selection.strengths else ()
+    setting = selection.audited if selection.audited in family else _strongest(family)
+    if setting is None or not selection.measured_pairs:
+        return None
+    pairs = selection.measured_pairs
+    pair = next((pair for pair in pairs if pair[1] == "reconstruction"), pairs[0])
+    found = selection.paired(setting, selection.strongest(setting, pair))
+    price = selection.paired(setting, None)
+    if found is None or price is None:
+        return None
+    noun = "members found" if pair[1] == "membership" else "records rebuilt"
+    name = f"{cut(setting.defense, 30)} at {w.label(cut(setting.label, 24))}"
+    turn = ("raises" if found.difference > 0 else "lowers") if shown(found) else "shows no effect on"
+    return Says(
+        lead=f"{name} {turn} the share of {noun}.",
+        rest=f"Against the same {w.plural(found.trainings, 'seed')} without it: {in_words(found)}; accuracy "
+        f"{in_words(price)}. It proves nothing.",
+    )
+
+
+def _strongest(family: tuple[Setting, ...]) -> Setting | None:
+    """Return the setting farthest from where its defense does nothing, else the one of the largest value."""
+
+    def distance(entry: Setting) -> float:
+        strength = entry.strength
+        if strength is None:
+            return 0.0
+        return strength.value if strength.neutral is None else abs(strength.value - strength.neutral)
+
+    return max(family, key=distance, default=None)
+
+
 def _cost(selection: Selection) -> Says | None:
     """Tell the accuracy that the audited, else the strictest, budget costs."""
     bare = selection.undefended
@@ -99,9 +137,12 @@ def _cost(selection: Selection) -> Says | None:
     useless = here.accuracy.low <= majority
     note = f"its interval includes that of always naming the majority class ({w.rate(majority)})"
     beyond = f"always naming the majority class gives {w.rate(majority)}"
+    paired = selection.paired(setting, None)
+    by_seed = f" Seed by seed the change is {in_words(paired)}." if paired is not None else ""
     return Says(
         lead=lead,
-        rest=f"It reaches {w.interval(here.accuracy)} against {w.rate(without)}; {note if useless else beyond}.",
+        rest=f"It reaches {w.interval(here.accuracy)} against {w.rate(without)}; {note if useless else beyond}."
+        + by_seed,
     )
 
 

@@ -128,6 +128,18 @@ def points(difference: float) -> str:
     return f"{size} point" if size == "1.0" else f"{size} points"
 
 
+def change(difference: float) -> str:
+    """Write a signed difference of two shares in percentage points, two decimals: +1.25.
+
+    Example:
+        >>> change(-0.0312), change(0.0), change(0.00001)
+        ('−3.12', '0.00', '+<0.01')
+    """
+    size = _decimal(100 * abs(difference), 2, ROUND_HALF_EVEN)
+    sign = "" if difference == 0 else "+" if difference > 0 else "−"
+    return sign + ("<0.01" if difference and float(size) == 0 else size)
+
+
 def plain(value: float) -> str:
     """Write a number without an exponent where six decimals hold it, else in scientific notation.
 

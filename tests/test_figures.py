@@ -5,7 +5,7 @@ from math import log2
 import pytest
 import sample_results as sample
 
-from qfl_sec.reports.charts import figure
+from qfl_sec.reports.charts import figures
 from qfl_sec.reports.figures import FAMILY, draw, height_mm
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.selection import Selection
@@ -13,7 +13,7 @@ from qfl_sec.results import AdversaryEntry, Results
 
 
 def drawn(results: Results) -> Figure:
-    return figure(Selection(results=results))
+    return figures(Selection(results=results))[0]
 
 
 def recipient_measured(results: Results) -> Results:
@@ -148,5 +148,5 @@ def test_markup_and_odd_glyphs_in_labels_are_drawn_as_typed() -> None:
     made = document(
         replace(results, adversaries=(hostile, *results.adversaries[1:])), sample.environment(), sample.timings()
     )
-    svg = draw(made.budget.figure)
+    svg = draw(made.budget.figures[0])
     assert "&lt;b&gt;$x^2$ &amp; [U+6771]" in svg

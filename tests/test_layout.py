@@ -17,13 +17,15 @@ LAYERS = {
     name: layer
     for layer, names in {
         1: "checking contracts plugins randomness",
-        2: "accounting adjoint batched_circuit boxes ceilings circuits columns conformance data_files datasets fusion "
-        "gate_parameters gates gradients intervals membership models noise partition pauli program readout "
-        "reconstruction statevector steps sweep_plan sweep_steps tape variational verdicts",
-        3: "batches federation optimizers population rounds transcript views",
+        2: "accounting adjoint batched_circuit boxes ceilings checkpoints circuit_module circuits columns conformance "
+        "data_files datasets differences differentiation fusion gate_parameters gates gradients intervals membership "
+        "models noise partition pauli program readout reconstruction statevector steps sweep_plan sweep_steps tape "
+        "user_circuit user_files user_module variational verdicts",
+        3: "batches captured captured_data federation optimizers population rounds transcript views",
         4: "attacks defenses protocols",
-        5: "assembly bounds estimate evidence executors experiment experiment_file grid harness instruments measuring "
-        "planting provenance reports results run_folder runner scoring settings store tables tasks testing workbench",
+        5: "assembly bounds capture_folder estimate evidence executors experiment experiment_file grid harness "
+        "instruments measuring pairing planting policy provenance ray_executor reports results run_folder runner "
+        "scoring setting_entries settings store tables tasks testing workbench",
         6: "__init__ cli",
     }.items()
     for name in names.split()
@@ -31,7 +33,7 @@ LAYERS = {
 
 
 def source_files() -> list[Path]:
-    rooms = (ROOT / "qfl_sec", ROOT / "qfl_sec" / "cli", ROOT / "qfl_sec" / "testing")
+    rooms = (ROOT / "qfl_sec", *(ROOT / "qfl_sec" / name for name in ("cli", "pauli", "testing")))
     folders = [*rooms, *(ROOT / name for name in FOLDERS)]
     return sorted(path for folder in folders for path in folder.glob("*.py"))
 

@@ -153,7 +153,7 @@ def test_a_screen_reader_finds_title_language_headings_and_the_figures_trend(rea
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     figures = [element for element in elements if element["/S"] == "/Figure"]
-    assert [flat(figure["/Alt"]) for figure in figures] == [flat(made(sample.sample_results()).budget.figure.alt)]
+    assert [flat(figure["/Alt"]) for figure in figures] == [flat(made(sample.sample_results()).budget.figures[0].alt)]
     assert kinds.count("/TH") > 20
 
 

@@ -39,6 +39,32 @@ def test_sharp_attacks_find_what_was_planted(small_training: TrainingConfig, att
     assert found >= 18
 
 
+@pytest.mark.parametrize("attack", [*SHARP, get("attack", "gradient_inversion")(labels="known")], ids=repr)
+def test_sharp_attacks_find_what_was_planted_in_sums(small_training: TrainingConfig, attack: Attack) -> None:
+    found, planted = find_planted(attack, small_training, tolerance=0.05, sums=True)
+    assert planted == 20
+    assert found >= 18
+
+
+def test_a_blunt_attack_misses_sums_and_fails_a_check_of_its_own(small_training: TrainingConfig) -> None:
+    blunt = get("attack", "gradient_inversion")(restarts=1, iterations=2)
+    found, planted = find_planted(blunt, small_training, tolerance=0.05, sums=True)
+    assert found < 0.9 * planted
+    check = _planted(Planted(attack=blunt.name, found=found, planted=planted, sums=True))
+    assert not check.passed
+    assert (check.id, check.label) == (
+        "planted_leak_gradient_inversion_in_sums",
+        "Leaks planted for gradient_inversion are found in sums",
+    )
+
+
+def test_sums_that_do_not_determine_their_records_do_not_count(small_training: TrainingConfig) -> None:
+    """One layer of twelve angles for eight unknowns, of which fewer act on the two readouts."""
+    config = replace(small_training, model=VariationalClassifier(layers=1, entangler="linear"))
+    attack = get("attack", "gradient_inversion")(restarts=4, iterations=20)
+    assert find_planted(attack, config, tolerance=0.05, sums=True) == (0, 0)
+
+
 def test_a_blunt_attack_misses_it_and_fails_its_check(small_training: TrainingConfig) -> None:
     blunt = get("attack", "gradient_inversion")(restarts=1, iterations=1)
     found, planted = find_planted(blunt, small_training, tolerance=0.05)

@@ -71,7 +71,9 @@ def test_every_built_in_name_is_found_and_described(kind: plugins.Kind) -> None:
 
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(
-        PluginError, match=r"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: none, dp_sgd, secure_aggregation."
+        PluginError,
+        match=r"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: none, dp_sgd, gradient_pruning, "
+        "secure_aggregation.",
     ):
         plugins.get("defense", "dpsgd")
     with pytest.raises(PluginError, match="gradient_inversion, loss_membership, update_membership"):

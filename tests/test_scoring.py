@@ -116,6 +116,50 @@ def test_skill_of_exact_answers_is_one_against_every_baseline(
     assert figures.skill_prior_mean == figures.skill_random_record == figures.skill_control == 1
 
 
+def test_sums_are_scored_against_all_their_records_and_controlled_without_the_shared_ones(
+    mlp_training: TrainingConfig, transcript: Transcript
+) -> None:
+    """Every sum is rebuilt exactly; the answer to another round would hit what both rounds hold, which is left out."""
+    population, truth = mlp_training.population(), truth_of(transcript)
+    rows = truth.batch_records.flatten(1)  # (rounds, records)
+    rows[1, :3], rows[2, :3] = rows[0, :3], rows[0, :3]  # records that all rounds hold
+    truth = replace(truth, batch_records=rows.reshape(truth.batch_records.shape))
+    scores = Reconstructions(
+        targets=torch.tensor([[0, -1], [1, -1], [2, -1]]),
+        records=population.splits.candidates.features[rows].unsqueeze(1),
+        labels=torch.zeros(3, 1, 8, dtype=torch.int64),
+        residuals=torch.zeros(3, 1),
+        ranks=torch.tensor([32, 32, 32]),
+        equations=36,
+        unknowns=torch.full((3,), 32),
+    )
+    trial = ReconstructionTrial(scores=scores, metadata=transcript.metadata, truth=truth, population=population)
+    success, control, _, figures = score_reconstruction([trial], knows_labels=False, rng=rng())
+    distinct = [set(used.tolist()) for used in rows]
+    assert success.k == success.n == figures.exact.k == sum(map(len, distinct))
+    assert success.clusters == 3
+    assert control is not None
+    assert control.n == sum(len(distinct[index] - distinct[(index + 1) % 3]) for index in range(3)) <= 15
+    assert control.k <= 2
+
+
+def test_sums_of_the_same_records_have_no_control(mlp_training: TrainingConfig, transcript: Transcript) -> None:
+    population, truth = mlp_training.population(), truth_of(transcript)
+    rows = truth.batch_records[:1].expand(3, -1, -1)
+    scores = Reconstructions(
+        targets=torch.tensor([[0, -1], [1, -1], [2, -1]]),
+        records=population.splits.candidates.features[rows.flatten(1)].unsqueeze(1),
+        labels=torch.zeros(3, 1, 8, dtype=torch.int64),
+        residuals=torch.zeros(3, 1),
+        ranks=torch.tensor([32, 32, 32]),
+        equations=36,
+        unknowns=torch.full((3,), 32),
+    )
+    truth = replace(truth, batch_records=rows)
+    trial = ReconstructionTrial(scores=scores, metadata=transcript.metadata, truth=truth, population=population)
+    assert score_reconstruction([trial], knows_labels=False, rng=rng())[1] is None
+
+
 def test_the_control_belongs_to_another_client(mlp_training: TrainingConfig, transcript: Transcript) -> None:
     """With all targets at one client there is nothing unrelated to compare with."""
     trial = reconstructions(mlp_training, transcript, offset=0.0)

@@ -3,7 +3,7 @@
 Nothing here imports the workbench before a command needs it, so that `qfl-sec --help` answers at once. `options` holds
 what several commands share, `progress` what is shown while they work, `errors` what is said when they cannot.
 
-Exit status: 0 done; 1 some cell failed, or we did; 2 the user's mistake; 130 interrupted.
+Exit status: 0 done; 1 some cell failed, or we did; 2 the user's mistake; 3 a `--fail-if` rule holds; 130 interrupted.
 """
 
 import sys

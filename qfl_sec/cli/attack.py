@@ -20,7 +20,7 @@ def attack(
     workers: Workers = None,
     as_json: Json = False,
 ) -> None:
-    """Attack a run that `train` or `audit` has left, and write the report."""
+    """Attack a run that `train` or `audit` has left, or updates captured elsewhere, and write the report."""
     from qfl_sec import workbench
 
     with answers_only(), shown(run_dir) as listen:

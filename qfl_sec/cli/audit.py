@@ -1,16 +1,18 @@
 """`qfl-sec audit`: train, attack, report."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qfl_sec.cli.later import refuse_later
 from qfl_sec.cli.options import (
     Changes,
-    Engine,
+    EngineName,
     ExperimentFile,
+    FailIf,
     Json,
     Plugins,
     Workers,
@@ -20,6 +22,7 @@ from qfl_sec.cli.options import (
     default_folder,
     finish,
     load_experiment,
+    say,
     say_summary,
 )
 from qfl_sec.cli.output import answers_only
@@ -28,6 +31,7 @@ from qfl_sec.cli.progress import shown
 if TYPE_CHECKING:
     from qfl_sec.estimate import Estimate
     from qfl_sec.experiment import Experiment
+    from qfl_sec.policy import Answer, Rule
     from qfl_sec.workbench import Audit
 
 
@@ -39,19 +43,18 @@ def audit(
     changes: Changes = None,
     plugin: Plugins = None,
     workers: Workers = None,
-    engine: Engine = "local",
+    engine: EngineName = "local",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many cells there are, and the time and memory they take.")
     ] = False,
-    fail_if: Annotated[list[str] | None, typer.Option("--fail-if", hidden=True)] = None,
+    fail_if: FailIf = None,
     as_json: Json = False,
 ) -> None:
     """Train a federation, attack it, and write the report. Run again, it reuses what is there."""
-    check_engine(engine)
-    if fail_if:
-        refuse_later("--fail-if")
+    chosen = check_engine(engine)
     with answers_only():
         parsed = load_experiment(experiment, changes, plugin)
+        rules = read_rules(fail_if, parsed)
     folder = out or default_folder(experiment)
     if dry_run:
         say_estimate(parsed, folder, workers, as_json=as_json)
@@ -59,9 +62,16 @@ def audit(
     from qfl_sec import workbench
 
     with answers_only(), shown(folder) as listen:
-        done = workbench.run_audit(parsed, out=folder, workers=workers, progress=listen)
+        done = workbench.run_audit(parsed, out=folder, workers=workers, progress=listen, engine=chosen)
         files = write_reports(done)
-    conclude(done, files, as_json=as_json)
+    conclude(done, files, as_json=as_json, rules=rules)
+
+
+def read_rules(texts: list[str] | None, experiment: "Experiment") -> "list[Rule]":
+    """Read the rules of `--fail-if` before anything is computed."""
+    from qfl_sec.policy import parse_rule
+
+    return [parse_rule(text, experiment.attacks) for text in texts or ()]
 
 
 def write_reports(done: "Audit") -> list[Path]:
@@ -75,18 +85,34 @@ def write_reports(done: "Audit") -> list[Path]:
     return [*written, folder.results]
 
 
-def conclude(done: "Audit", files: list[Path], *, as_json: bool) -> None:
-    """Say where the report is and how it went, and end with the status that fits."""
+def conclude(done: "Audit", files: list[Path], *, as_json: bool, rules: "Sequence[Rule]" = ()) -> None:
+    """Say where the report is, how it went and what became of the rules, and end with the status that fits."""
+    from qfl_sec.policy import answer as held_against
     from qfl_sec.results import run_id
 
+    answers = [held_against(rule, done.results) for rule in rules]
     say_summary(done.summary)
+    for one in answers:
+        say(_in_words(one))
     if as_json:
         content = done.folder.results.read_bytes()
         places = {"folder": str(done.folder.path), "files": [str(path) for path in files], "run_id": run_id(content)}
-        answer(places | as_answer(done.summary) | {"results": json.loads(content)})
+        policy = {"rules": [asdict(one) | {"rule": str(one.rule)} for one in answers]} if rules else {}
+        answer(places | as_answer(done.summary) | policy | {"results": json.loads(content)})
     else:
         print(files[0])
+    if any(one.holds for one in answers):
+        raise typer.Exit(3)
     finish(done.summary)
+    if any(one.holds is None for one in answers):
+        raise typer.Exit(2)
+
+
+def _in_words(found: "Answer") -> str:
+    if found.holds is None:
+        return f"Error: --fail-if {found.rule}: nothing to hold it against: {found.reason}."
+    by = f" for the {found.adversary}" if found.adversary else ""
+    return f"Rule {found.rule}: {'HOLDS' if found.holds else 'does not hold'}, {found.value:.4g}{by}."
 
 
 def say_estimate(experiment: "Experiment", folder: Path, workers: int | None, *, as_json: bool) -> None:

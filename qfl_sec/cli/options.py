@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qfl_sec.cli.later import refuse_later
-
 if TYPE_CHECKING:
     from qfl_sec.experiment import Experiment
     from qfl_sec.runner import Summary
+    from qfl_sec.workbench import Engine
 
 ExperimentFile = Annotated[
     Path, typer.Argument(metavar="EXPERIMENT.toml", help="The experiment file.", show_default=False)
@@ -31,7 +30,21 @@ Plugins = Annotated[
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Worker processes; by default one a core, up to 8.")
 ]
-Engine = Annotated[str, typer.Option(metavar="local", help="What runs the work: processes of this machine.")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        metavar="local|ray", help="What runs the work: processes of this machine, or a Ray cluster (extra: cluster)."
+    ),
+]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="RULE",
+        help='End with status 3 if this holds, such as "update_membership.tpr_at_1pct > 0.1".',
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 
 MAX_FAILURES = 20
@@ -59,14 +72,15 @@ def default_folder(path: Path) -> Path:
     return Path("runs") / path.stem
 
 
-def check_engine(engine: str) -> None:
-    """Refuse an engine that does not exist, or not yet."""
+def check_engine(engine: str) -> "Engine":
+    """Return the engine of this name, if there is one."""
     from qfl_sec.checking import InputError
 
+    if engine == "local":
+        return "local"
     if engine == "ray":
-        refuse_later("--engine ray")
-    if engine != "local":
-        raise InputError(f"--engine {engine}: unknown. Expected: local.")
+        return "ray"
+    raise InputError(f"--engine {engine}: unknown. Expected: local or ray.")
 
 
 def say(line: str) -> None:

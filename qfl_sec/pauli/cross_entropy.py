@@ -11,7 +11,7 @@ from qfl_sec.pauli.kernel import PauliKernel, expectations, mixtures
 
 
 def batch_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each record's loss, and the gradient of each model's mean loss.
+    """Return each model's mean loss, and its gradient.
 
     Args:
         kernel: The circuit.
@@ -20,29 +20,29 @@ def batch_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labels
         labels: (models or 1, samples), integers.
 
     Returns:
-        Losses (models, samples) in nats, gradients (models, k).
+        Losses (models,) in nats, gradients (models, k); zeros for empty batches.
     """
     features = kernel.features(inputs)
     coefficients, contract = kernel.contrasts.linearize(weights)
     contrasts = expectations(coefficients, features)
     losses, errors = _losses_and_errors(contrasts, labels)
-    shares = errors / max(1, errors.shape[1])
-    return losses, contract(mixtures(shares, features, kernel.contrasts.d_left))
+    count = max(1, errors.shape[1])
+    return losses.sum(1) / count, contract(mixtures(errors / count, features, kernel.contrasts.d_left))
 
 
 def example_gradients(kernel: PauliKernel, inputs: Tensor, weights: Tensor, labels: Tensor) -> Tensor:
     """Return the gradient of each record's own loss, (models, samples, k); arguments as for `batch_gradients`."""
-    system = linear_system(kernel, weights)
+    systems = linear_system(kernel, weights)
     words = kernel.features(inputs).words()
-    values = (words @ system.flatten(2)).view(len(weights), -1, *system.shape[2:])  # (models, samples, rows, 1 + live)
-    _, errors = _losses_and_errors(values[..., 0], labels)
+    values = (words @ systems.flatten(1, 2).mT).view(len(weights), -1, *systems.shape[1:3])
+    _, errors = _losses_and_errors(values[..., 0], labels)  # of values (models, samples, rows, 1 + live)
     return kernel.contrasts.spread((values[..., 1:] * errors.unsqueeze(-1)).sum(2))
 
 
 def linear_system(kernel: PauliKernel, weights: Tensor) -> Tensor:
-    """Return contrasts and their derivatives in the live weights as forms in words, (models, 4^n, rows, 1 + live)."""
+    """Return contrasts and their derivatives in the live weights as forms in words, (models, rows, 1 + live, 4^n)."""
     rows = kernel.contrasts.jacobian(weights)  # (models, d, 1 + live, rows, d')
-    return rows.permute(0, 1, 4, 3, 2).flatten(1, 2)
+    return rows.permute(0, 3, 2, 1, 4).flatten(3)
 
 
 def gradient_slopes(
@@ -52,21 +52,15 @@ def gradient_slopes(
 
     Args:
         kernel: The circuit.
-        systems: (models, 4^n, rows, 1 + live), from `linear_system`.
-        which: (problems,), the model of each problem; equal ones side by side are one matrix product.
+        systems: (models, rows, 1 + live, 4^n), from `linear_system`.
+        which: (problems,), the model of each problem.
         inputs: (problems, samples, features)
         labels: (problems, samples)
 
     Returns:
         (problems, samples, k) and (features, problems, samples, k).
     """
-    words = kernel.encoder.with_slopes(inputs.flatten(0, 1))  # (records, 1 + features, 4^n)
-    models, runs = torch.unique_consecutive(which, return_counts=True)
-    parts = [
-        part.flatten(0, 1) @ systems[model].flatten(1)
-        for model, part in zip(models.tolist(), torch.split(words, (runs * inputs.shape[1]).tolist()), strict=True)
-    ]
-    values = torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[2:])
+    values = _values(kernel, systems, which, inputs)
     contrasts, slopes = values[..., 0, :, 0], values[..., 1:, :, 0]
     _, errors = _losses_and_errors(contrasts, labels)  # (problems, samples, rows)
     shares = torch.softmax(torch.nn.functional.pad(contrasts, (0, 1)), -1)[..., :-1].unsqueeze(-2)
@@ -75,6 +69,23 @@ def gradient_slopes(
     changes = torch.einsum("psr,psfrk->fpsk", errors, along) + torch.einsum("psfr,psrk->fpsk", turned, here)
     gradients = torch.einsum("psr,psrk->psk", errors, here)
     return kernel.contrasts.spread(gradients), kernel.contrasts.spread(changes)
+
+
+def _values(kernel: PauliKernel, systems: Tensor, which: Tensor, inputs: Tensor) -> Tensor:
+    """Return contrasts and their derivatives, (problems, samples, 1 + features, rows, 1 + live).
+
+    The last axis runs over derivatives in weights, the third over derivatives in features, values first. All records of
+    a model are one matrix product.
+    """
+    order = which.argsort(stable=True)
+    words = kernel.encoder.with_slopes(inputs[order].flatten(0, 1))  # (records, 1 + features, 4^n)
+    models, runs = torch.unique_consecutive(which[order], return_counts=True)
+    parts = [
+        part.flatten(0, 1) @ systems[model].flatten(0, 1).mT
+        for model, part in zip(models.tolist(), torch.split(words, (runs * inputs.shape[1]).tolist()), strict=True)
+    ]
+    values = torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[1:3])
+    return values[order.argsort()]
 
 
 def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

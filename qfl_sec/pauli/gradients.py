@@ -33,7 +33,7 @@ class PauliGradients:
         self._cost = program.kernel(torch.empty(0, dtype=torch.float64)).contrasts
 
     def batch_gradients(self, weights: Tensor, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return losses (models, samples), and gradients (models, k) of each model's mean loss.
+        """Return each model's mean loss (models,), and its gradient (models, k).
 
         Args:
             weights: (models, k)
@@ -58,7 +58,7 @@ class PauliGradients:
 
         Args:
             prepared: From `prepare`.
-            which: (problems,), the row of `prepared` of each problem's model; fastest if equal ones are neighbours.
+            which: (problems,), the row of `prepared` of each problem's model.
             inputs: (problems, samples, features)
             labels: (problems, samples)
         """

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import Architecture, Candidates, Defense, Knowledge, Records, Setup, UpdatesView
+from qfl_sec.contracts import AggregateView, Architecture, Candidates, Defense, Knowledge, Records, Setup, UpdatesView
 from qfl_sec.models import MlpClassifier, VariationalClassifier, architecture, flat_weights
 
 
@@ -37,10 +37,20 @@ class Gaussian(Defense):
 class Played:
     """What an attack is given, and the truth to hold it against."""
 
-    view: UpdatesView
+    view: UpdatesView | AggregateView
     knowledge: Knowledge
     used: Tensor  # (rounds, clients a round, records a round), -1 where there is none
     members: Tensor  # (candidates,)
+
+    def summed(self, *, fraction_bits: int | None = None, shares: Tensor | None = None) -> "Played":
+        """Return the same, of which only each round's average is seen, of updates sent in fixed point if asked."""
+        assert isinstance(self.view, UpdatesView)
+        weighted = self.view.updates * (1 / self.view.selected.shape[1] if shares is None else shares.unsqueeze(-1))
+        if fraction_bits is not None:
+            weighted = (weighted * 2**fraction_bits).round() / 2**fraction_bits
+        setup, known = self.view.setup, self.view.global_weights
+        view = AggregateView(adversary="server", setup=setup, global_weights=known, aggregates=weighted.sum(1))
+        return replace(self, view=view)
 
 
 def uniform_records(count: int, generator: torch.Generator) -> Records:
@@ -84,7 +94,7 @@ def play(
     owners = torch.arange(len(pool)) % clients
     members = torch.rand(len(pool), generator=generator) < 0.5
     active = defense or Gaussian()
-    width = batch_size if sampling == "fixed" else 3 * batch_size
+    width = batch_size if sampling == "fixed" else 4 * batch_size
     broadcast, sent, used, schedule = [weights], [], [], []
     for _ in range(rounds):
         chosen = torch.randperm(clients, generator=generator)[:per_round].sort().values.tolist()

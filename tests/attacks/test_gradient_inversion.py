@@ -11,8 +11,8 @@ from torch import Tensor
 
 from qfl_sec.attacks.client_update import ClientUpdate
 from qfl_sec.attacks.gradient_inversion import GradientInversion
-from qfl_sec.attacks.inversion_problem import _assumed_mask
-from qfl_sec.contracts import NotApplicableError, Reconstructions, Setup, UpdatesView, visible
+from qfl_sec.attacks.inversion_problem import InversionProblem, _assumed_mask, _grid, pose
+from qfl_sec.contracts import AggregateView, NotApplicableError, Reconstructions, Setup, UpdatesView, visible
 
 WIDTH = 2.0  # of the features' range
 
@@ -28,7 +28,7 @@ def errors(played, found: Reconstructions) -> Tensor:
     for (round_, place), records, labels in zip(
         found.targets.tolist(), found.answers(), found.labels[:, 0], strict=True
     ):
-        rows = played.used[round_, place]
+        rows = played.used[round_].flatten() if place < 0 else played.used[round_, place]
         truth = played.knowledge.candidates.features[rows[rows >= 0]]
         cost = (records[labels >= 0].unsqueeze(1) - truth).square().mean(-1)
         guess, own = scipy.optimize.linear_sum_assignment(cost.numpy())
@@ -119,6 +119,110 @@ def test_two_layers_fit_exactly_and_rebuild_little(federation: Callable) -> None
     assert found.ranks.tolist() == [15] * 3
     assert float(found.residuals.amin(1).median()) < 1e-24
     assert float((errors(played, found) < 1e-3).double().mean()) <= 0.25
+
+
+@pytest.mark.parametrize("labels", ["known", "searched"])
+def test_sums_of_two_single_records_are_rebuilt_to_machine_precision(federation: Callable, labels: str) -> None:
+    """Eight unknowns, 36 equations."""
+    played = federation(batch_size=1, rounds=12).summed()
+    found = attack(played, targets=12, labels=labels)
+    assert (found.equations, found.unknowns.tolist(), found.ranks.tolist()) == (36, [8] * 12, [8] * 12)
+    assert found.targets.tolist() == [[round_, -1] for round_ in range(12)]
+    exact = errors(played, found).sqrt() / WIDTH < 1e-6
+    assert len(exact) == 24
+    assert float(exact.double().mean()) >= 0.95
+    moved = replace(found, targets=found.targets.roll(1, 0))
+    assert float((errors(played, moved) < 1e-3).double().mean()) <= 0.1
+
+
+def test_sums_in_fixed_point_are_rebuilt_to_their_resolution(federation: Callable) -> None:
+    played = federation(batch_size=2, rounds=3).summed(fraction_bits=24)
+    found = attack(played, targets=3)
+    assert float((errors(played, found).sqrt() / WIDTH < 1e-4).double().mean()) >= 0.9
+    # what rounding leaves counts as solved: the restarts of a target that is stop there
+    assert float(found.residuals.amin(1).amax()) < 36 * 2.0**-48
+
+
+def test_the_grid_of_fixed_point_numbers_is_seen() -> None:
+    values = torch.randint(-1000, 1000, (4, 36), generator=torch.Generator().manual_seed(0)).double()
+    assert _grid(values / 2**24) == 2.0**-24
+    assert _grid(values) == 1.0
+    assert _grid(values / 3) == 0.0
+
+
+def test_a_sum_of_one_is_an_update(federation: Callable) -> None:
+    played = federation(batch_size=2, rounds=2, per_round=1)
+    single, summed = attack(played, restarts=4), attack(played.summed(), restarts=4)
+    assert torch.allclose(single.records, summed.records, atol=1e-6)
+    assert torch.equal(single.targets, summed.targets)
+
+
+def test_sums_that_do_not_fix_their_records_are_reported(federation: Callable) -> None:
+    played = federation(rounds=1, per_round=3).summed()
+    found = attack(played, restarts=2, iterations=5)
+    assert (found.equations, found.unknowns.tolist()) == (36, [48])
+    assert bool((found.ranks < found.unknowns).all())
+
+
+def at_the_records(played, **fields: object) -> tuple[InversionProblem, Tensor]:
+    """Return the problem of every sum with told labels, and its records in the problem's coordinates."""
+    posed = {"targets": 99, "restarts": 1, "labels_known": True, "margin": 0.5} | fields
+    problem = pose(played.view, played.knowledge, generator=torch.Generator().manual_seed(0), **posed)
+    truth = played.knowledge.candidates.features[played.used.flatten(1)]  # (rounds, records, features)
+    return problem, ((truth - problem.reference.low) / problem.reference.width).flatten(1)
+
+
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 40.0), ("adam", 8.0)])
+def test_local_steps_and_whole_turns_of_each_client_are_in_the_sum(
+    federation: Callable, optimizer: str, rate: float
+) -> None:
+    """At the records themselves nothing is left, however the clients stepped and turned; Jacobian by differences."""
+    played = federation(batch_size=1, local_steps=2, rounds=3, optimizer=optimizer, learning_rate=rate)
+    assert float(played.view.updates.abs().amax()) > 3.0
+    problem, points = at_the_records(played.summed())
+    which = torch.arange(3)
+    residuals, jacobian = problem.system(points, which)
+    assert float(residuals.abs().amax()) < 1e-7
+    assert jacobian.shape == (3, 36, 2 * 2 * 1 * 4)
+    straight, _ = replace(problem, wrapped=torch.zeros_like(problem.wrapped)).system(points, which)
+    assert float(straight.abs().amax()) > 0.01
+    if optimizer == "sgd":
+        for unknown in range(0, 16, 5):
+            shift = torch.zeros(16, dtype=torch.float64)
+            shift[unknown] = 1e-6
+            above, below = (problem.system(points + sign * shift, which)[0] for sign in (1, -1))
+            assert torch.allclose(jacobian[..., unknown], (above - below) / 2e-6, atol=1e-5)
+
+
+def test_weighted_sums_need_public_shares(federation: Callable, gaussian: type) -> None:
+    sizes = torch.tensor([30.0, 10.0, 20.0, 20.0], dtype=torch.float64)
+    played = federation(batch_size=1, rounds=4, sampling="poisson", defense=gaussian(divisor=1))
+    shares = sizes[played.view.selected] / sizes[played.view.selected].sum(1, keepdim=True)
+    setup = replace(played.view.setup, average="weighted", expected_sizes=tuple(sizes.tolist()))
+    weighted = replace(played, view=replace(played.view, setup=setup)).summed(shares=shares)
+    assert float((errors(weighted, attack(weighted, targets=4, restarts=12)) < 1e-3).double().mean()) >= 0.75
+    fixed = replace(weighted, view=replace(weighted.view, setup=replace(setup, sampling="fixed")))
+    with pytest.raises(NotApplicableError, match="numbers of members"):
+        attack(fixed)
+
+
+def test_sums_of_single_steps_of_adam_are_not_covered(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=1, optimizer="adam", learning_rate=0.01).summed()
+    with pytest.raises(NotApplicableError, match="Adam"):
+        attack(played)
+
+
+def test_noise_of_a_sum_is_weighed_by_its_deviation(federation: Callable, gaussian: type) -> None:
+    """At the records themselves the residuals of the sum's equations are standard normal."""
+    squares = []
+    for seed in range(4):
+        played = federation(batch_size=1, rounds=12, defense=gaussian(noise=0.1), seed=seed).summed()
+        problem, points = at_the_records(played)
+        residuals, _ = problem.system(points, torch.arange(12))
+        felt = residuals[:, :36].abs().amax(0) > 0
+        squares.append(residuals[:, :36][:, felt].square().flatten())
+    found = torch.cat(squares)
+    assert float(found.mean()) == pytest.approx(1, abs=5 * math.sqrt(2 / len(found)))
 
 
 def test_noise_ends_it(federation: Callable, gaussian: type) -> None:
@@ -261,9 +365,15 @@ def test_it_declares_what_it_needs(federation: Callable) -> None:
     assert GradientInversion(labels="known").knows_labels
     assert not GradientInversion(labels="searched").knows_labels
     assert visible(GradientInversion.requires, UpdatesView)
+    assert visible(GradientInversion.requires, AggregateView)
     setup = federation(batch_size=1, rounds=1).view.setup
-    one, two = (GradientInversion(restarts=r).circuit_evaluations(setup, candidates=9, reference=9) for r in (1, 2))
-    assert 0 < one < two
+
+    def cost(view: type = UpdatesView, **fields: int) -> int:
+        return GradientInversion(**fields).circuit_evaluations(setup, view=view, candidates=9, reference=9)
+
+    assert 0 < cost(restarts=1) < cost(restarts=2)
+    # one sum of two clients against one update of two
+    assert cost(AggregateView, targets=8) == cost(AggregateView, targets=1) == 2 * cost(targets=1) == cost(targets=8)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,14 @@ from torch import Tensor
 from qfl_sec.attacks.likelihood_ratio import gaussian_log_ratios, mixed_with_absence, repeated_log_ratios
 from qfl_sec.attacks.reference_statistics import shrunk_covariance
 from qfl_sec.attacks.update_membership import UpdateMembership
-from qfl_sec.contracts import GlobalModelsView, MembershipScores, NotApplicableError, UpdatesView, visible
+from qfl_sec.contracts import (
+    AggregateView,
+    GlobalModelsView,
+    MembershipScores,
+    NotApplicableError,
+    UpdatesView,
+    visible,
+)
 from qfl_sec.gradients import per_example_gradients
 
 
@@ -41,7 +48,7 @@ def pooled(played_rounds, *, positive: str) -> float:
         found = scores(played)
         used = torch.zeros(len(played.members), dtype=torch.bool)
         used[played.used[played.used >= 0]] = True
-        seen = torch.isin(played.knowledge.candidates.clients, played.view.selected)
+        seen = torch.isin(played.knowledge.candidates.clients, torch.tensor(played.view.setup.schedule))
         kept = seen & (used | ~played.members) if positive == "used" else seen
         values.append(found[kept])
         truth.append(used[kept] if positive == "used" else played.members[kept])
@@ -117,6 +124,96 @@ def test_one_round_equals_brute_force(federation: Callable) -> None:
             ratio = within.logpdf(sent.numpy()) - without.logpdf(sent.numpy())
             expected[row] = np.logaddexp(math.log(1 - rate), math.log(rate) + ratio)
     assert torch.allclose(scores(played), expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_sum_equals_brute_force(federation: Callable, gaussian: type, steps: int) -> None:
+    """Two clients of different shares and steps: the density of their noisy sum, written out for every candidate."""
+    noise = 0.05
+    played = federation(batch_size=2, rounds=1, layers=2, defense=gaussian(noise=noise))
+    sizes = torch.tensor([30.0, 10.0, 10.0, 30.0], dtype=torch.float64)
+    chosen = list(played.view.setup.schedule[0])
+    shares = sizes[chosen] / sizes[chosen].sum()
+    setup = replace(
+        played.view.setup,
+        expected_sizes=tuple(sizes.tolist()),
+        average="weighted",
+        local_steps=tuple(steps if client == chosen[0] else 1 for client in range(4)),
+    )
+    played = replace(played, view=replace(played.view, setup=setup)).summed(shares=shares.expand(1, 2))
+    view, known = played.view, played.knowledge
+    assert isinstance(view, AggregateView)
+    arch, weights = known.architecture, view.global_weights[0]
+    reference, own = (
+        per_example_gradients(arch, weights, records.features, records.labels)
+        for records in (known.reference, known.candidates)
+    )
+    mean, covariance = reference.mean(0), shrunk_covariance(reference)
+    eye = torch.eye(len(mean), dtype=torch.float64)
+    counts = [2 * setup.local_steps[client] for client in chosen]
+    factors = [-setup.learning_rate * float(s) * setup.local_steps[c] for s, c in zip(shares, chosen, strict=True)]
+    spreads = [
+        f**2 * (covariance / count + noise**2 * 2 / count * eye) for f, count in zip(factors, counts, strict=True)
+    ]
+    without = scipy.stats.multivariate_normal((sum(factors) * mean).numpy(), sum(spreads).numpy())
+    expected = torch.zeros(len(own), dtype=torch.float64)
+    for client, factor, count in zip(chosen, factors, counts, strict=True):
+        inside = sum(spreads) - factor**2 * covariance / count**2
+        rate = min(1.0, count / float(sizes[client]))
+        for row in (known.candidates.clients == client).nonzero().squeeze(-1).tolist():
+            middle = sum(factors) * mean + factor * (own[row] - mean) / count
+            within = scipy.stats.multivariate_normal(middle.numpy(), inside.numpy())
+            seen = view.aggregates[0].numpy()
+            ratio = within.logpdf(seen) - without.logpdf(seen)
+            expected[row] = np.logaddexp(math.log1p(-rate), math.log(rate) + ratio)
+    assert torch.allclose(scores(played), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_a_sum_of_one_is_an_update(federation: Callable, gaussian: type, sampling: str) -> None:
+    defense = gaussian(clip_norm=0.2, divisor=4, noise=0.01)
+    played = federation(rounds=2, per_round=1, sampling=sampling, defense=defense)
+    assert torch.allclose(scores(played.summed()), scores(played), atol=1e-9)
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_sums_hide_records_like_larger_batches(federation: Callable, gaussian: type, sampling: str) -> None:
+    """What matters is how many records are behind what is seen, not how many clients."""
+    fields = {"sampling": sampling, "rounds": 4, "defense": gaussian(clip_norm=1.0, divisor=2)}
+    games = [federation(batch_size=2, per_round=2, seed=seed, **fields) for seed in range(4)]
+    single = pooled(games, positive="used")
+    pair = pooled([game.summed() for game in games], positive="used")
+    four = pooled(
+        [federation(batch_size=2, per_round=4, seed=seed, **fields).summed() for seed in range(4)], positive="used"
+    )
+    assert single > pair > four > 0.55
+    fields["defense"] = gaussian(clip_norm=1.0, divisor=4)
+    larger = pooled([federation(batch_size=4, per_round=2, seed=seed, **fields) for seed in range(4)], positive="used")
+    assert pair == pytest.approx(larger, abs=0.1)
+    assert pair > 0.7
+
+
+def test_noise_of_all_clients_adds_up_in_a_sum(federation: Callable, gaussian: type) -> None:
+    found = []
+    for noise in (0.01, 3.0):
+        games = [federation(rounds=2, seed=seed, defense=gaussian(noise=noise)).summed() for seed in range(6)]
+        found.append(pooled(games, positive="used"))
+    assert found[0] > found[1]
+    assert abs(found[1] - 0.5) < 0.15
+
+
+def test_without_signal_sums_are_at_chance(federation: Callable) -> None:
+    """The next candidate's record in each candidate's place; its owner stays, so that only signal could tell."""
+    values, truth = [], []
+    for seed in range(6):
+        played = federation(rounds=6, per_round=4, batch_size=1, seed=seed).summed()
+        candidates = played.knowledge.candidates
+        rolled = replace(candidates, features=candidates.features.roll(1, 0), labels=candidates.labels.roll(1, 0))
+        values.append(scores(replace(played, knowledge=replace(played.knowledge, candidates=rolled))))
+        truth.append(played.members)
+    positives = torch.cat(truth)
+    n1, n0 = int(positives.sum()), int((~positives).sum())
+    assert abs(auc(torch.cat(values), positives) - 0.5) < 3.3 * math.sqrt((n0 + n1 + 1) / (12 * n0 * n1))
 
 
 def test_records_in_the_batch_stand_out_less_in_larger_batches(federation: Callable) -> None:
@@ -239,10 +336,11 @@ def test_adam_is_not_applicable(federation: Callable) -> None:
 def test_it_declares_what_it_needs(federation: Callable) -> None:
     assert not UpdateMembership().knows_labels
     assert visible(UpdateMembership.requires, UpdatesView)
+    assert visible(UpdateMembership.requires, AggregateView)
     assert not visible(UpdateMembership.requires, GlobalModelsView)
     assert not visible(UpdateMembership.requires, None)
     played = federation(rounds=1)
     with pytest.raises(ValueError, match="candidates"):
         scores(replace(played, knowledge=replace(played.knowledge, candidates=None)))
     setup = played.view.setup
-    assert UpdateMembership().circuit_evaluations(setup, candidates=10, reference=5) == 3 * 15
+    assert UpdateMembership().circuit_evaluations(setup, view=UpdatesView, candidates=10, reference=5) == 3 * 15

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from qfl_sec.assembly import _adversary, _setting
+from qfl_sec.assembly import _adversary
 from qfl_sec.checking import InputError
 from qfl_sec.contracts import (
     Adversary,
@@ -26,6 +26,7 @@ from qfl_sec.defenses import DpSgd, NoDefense, SecureAggregation, Stack
 from qfl_sec.experiment import dumps, parse, setting_id
 from qfl_sec.federation import TrainingConfig, train
 from qfl_sec.grid import canonical, describe, plan, plugin_sources, training_task
+from qfl_sec.setting_entries import describe_settings
 from qfl_sec.views import view_type
 
 DP, MASKED = DpSgd(epsilon=4.0), SecureAggregation()
@@ -240,12 +241,11 @@ def test_prepared_stacks_are_equal_and_remember_their_sampling() -> None:
 
 
 def test_reports_name_every_part() -> None:
-    shown = _setting(BOTH, BOTH)
+    shown, alone = describe_settings((BOTH, MASKED), BOTH, claiming=(), trained=())
     assert (shown.label, shown.epsilon, shown.delta) == ("ε = 4 + secure_aggregation", 4.0, 1e-3)
     assert shown.defense == "dp_sgd + secure_aggregation"
     assert shown.parameters["dp_sgd.clip_norm"] == 0.5
     assert shown.parameters["secure_aggregation.bits"] == 32
-    alone = _setting(MASKED, BOTH)
     assert (alone.epsilon, alone.audited) == (None, False)
     server = _adversary("server", (NoDefense(), DP, MASKED, BOTH))
     assert server.sees[-1] == (
@@ -254,10 +254,10 @@ def test_reports_name_every_part() -> None:
     assert _adversary("client", (NoDefense(), BOTH)).sees == ("global model of each round",)
 
 
-def test_attacks_on_single_updates_are_no_cells_under_it() -> None:
+def test_attacks_on_sums_are_cells_under_it() -> None:
     text = "[run]\nseeds = [0]\n[[defenses]]\nstack = [{name = 'dp_sgd', epsilon = 4}, {name = 'secure_aggregation'}]"
     experiment = parse(tomllib.loads(text), "here.toml")
     laid_out = plan(experiment)
     hidden = setting_id(experiment.defenses[1])
     by_server = {cell.attack.name for cell in laid_out.cells if cell.training.setting == hidden}
-    assert by_server == {"loss_membership"}
+    assert by_server == {"loss_membership", "update_membership", "gradient_inversion"}

@@ -1,0 +1,9 @@
+"""Benchmarks against the simulators that a fast user would pick: `python -m benchmarks`, or `make bench`.
+
+- `workloads`: what is timed, row by row, and the goal of each row.
+- `problems`, `inversion`: the data of the work; `ours`: our side of it, the only module that calls the kernel.
+- `peers`: the other side, one module a peer.
+- `timing`, `agreement`: medians over alternating runs, and the check that both sides answered the same.
+- `rows`: one line of `results.json`; `scaling`, `figure`: cost against qubits, batch and models.
+- `document`: the table in `docs/benchmarks.md`; `machine`: what it was measured on.
+"""
