@@ -32,6 +32,7 @@ def compile_circuit(
         weight_shape: Shape of one model's weights; None for one dimension of any length.
 
     Example:
+        >>> import pennylane as qml
         >>> def circuit(inputs, weights):
         ...     qml.RY(inputs[0], wires=0)
         ...     qml.Rot(*weights, wires=0)
