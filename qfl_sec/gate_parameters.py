@@ -334,7 +334,7 @@ def _vectorised(
 
     def evaluate(inputs: Tensor, weights: Tensor) -> Tensor:
         value: Tensor = function(inputs, weights)
-        return value.expand(count, *value.shape[1:])
+        return value if len(value) == count else value.expand(count, *value.shape[1:])
 
     return evaluate
 

@@ -77,15 +77,16 @@ def _values(kernel: PauliKernel, systems: Tensor, which: Tensor, inputs: Tensor)
     The last axis runs over derivatives in weights, the third over derivatives in features, values first. All records of
     a model are one matrix product.
     """
-    order = which.argsort(stable=True)
-    words = kernel.encoder.with_slopes(inputs[order].flatten(0, 1))  # (records, 1 + features, 4^n)
-    models, runs = torch.unique_consecutive(which[order], return_counts=True)
+    if bool((which[1:] < which[:-1]).any()):
+        order = which.argsort(stable=True)
+        return _values(kernel, systems, which[order], inputs[order])[order.argsort()]
+    words = kernel.encoder.with_slopes(inputs.flatten(0, 1))  # (records, 1 + features, 4^n)
+    models, runs = torch.unique_consecutive(which, return_counts=True)
     parts = [
         part.flatten(0, 1) @ systems[model].flatten(0, 1).mT
         for model, part in zip(models.tolist(), torch.split(words, (runs * inputs.shape[1]).tolist()), strict=True)
     ]
-    values = torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[1:3])
-    return values[order.argsort()]
+    return torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[1:3])
 
 
 def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Everything is batched over models and samples: inputs are (models or 1, samples,
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from qfl_sec.checking import InputError
@@ -73,7 +74,7 @@ def expectations(coefficients: Tensor, features: Features) -> Tensor:
     models, d_left, rows, d_right = coefficients.shape
     if features.left.shape[-1] < d_left:
         return features.right @ coefficients.transpose(2, 3).reshape(models, -1, rows)
-    half = features.left @ coefficients.reshape(models, d_left, -1)
+    half = _product(features.left, coefficients.reshape(models, d_left, -1))
     half = half.view(models, half.shape[1], rows, d_right)
     return (half * features.right.unsqueeze(2)).sum(-1)
 
@@ -85,7 +86,12 @@ def mixtures(shares: Tensor, features: Features, d_left: int) -> Tensor:
         words = features.right.mT @ shares  # (models, 4^n, rows)
         return words.view(models, d_left, -1, rows).transpose(2, 3).contiguous()
     weighted = (shares.unsqueeze(-1) * features.right.unsqueeze(2)).flatten(2)  # (models, samples, rows * 4^right)
-    return (features.left.mT @ weighted).view(models, d_left, rows, -1)
+    return _product(features.left.mT, weighted).view(models, d_left, rows, -1)
+
+
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    """Return first @ second for (models or 1, a, b) and (models, b, c); `matmul` spends time on what it might be."""
+    return torch.bmm(first, second) if len(first) == len(second) else first @ second
 
 
 def measured_words(measurements: Sequence[Measurement], n_qubits: int, devices: Sequence[NoiseModel]) -> Array:

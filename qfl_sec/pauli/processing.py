@@ -59,7 +59,8 @@ class Processing:
         self._source, self._like = source, like
         local = [step for step in steps if isinstance(step, LocalStep)]
         self._chains = ChainBank(local, self.n_qubits, source, slopes=True)
-        self._turns = AngleMap([step.angle for step in steps if isinstance(step, WordRotationStep)], source)
+        turned = [step.angle for step in steps if isinstance(step, WordRotationStep)]
+        self._turns, self._n_turns = AngleMap(turned, source), len(turned)
         self._maps = [step for step in steps if isinstance(step, MapStep)]
         self._actions, self._order = self._compiled(steps)
         self._picks, self.live = self._live_weights()
@@ -124,8 +125,8 @@ class Processing:
             before.append(action.push(before[-1], values))
 
         def contract(states: Tensor) -> Tensor:
-            for action, rows in zip(reversed(self._actions), reversed(before[:-1]), strict=True):
-                states = action.backward(rows, states, values)
+            for place in range(len(self._actions) - 1, -1, -1):
+                states = self._actions[place].backward(before[place], states, values, onward=place > 0)
             return self._pulled(weights, values)
 
         return before[-1], contract
@@ -170,14 +171,14 @@ class Processing:
         waves = self._chains.waves(weights)
         chains = self._chains.matrices(waves[:, :1])[:, 0]  # (models, steps, qubits, 4, 4)
         left, right = self._halves(chains)
-        turns = self._turns(weights)
+        turns = self._turns(weights) if self._n_turns else weights[:, :0]
         return Values(
             waves=waves,
             chains=chains,
             left=left,
             right=right,
-            cosines=turns.cos(),
-            sines=turns.sin(),
+            cosines=turns.cos() if self._n_turns else turns,
+            sines=turns.sin() if self._n_turns else turns,
             maps=[self._map(step, weights) for step in self._maps],
         )
 

@@ -59,8 +59,11 @@ class Action(Protocol):
         """Carry states one step along with the circuit's time."""
         ...
 
-    def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
-        """Pull cotangents of `push(before)`; record those of the step's own parameters in `values`."""
+    def backward(self, before: Tensor, cotangents: Tensor, values: Values, *, onward: bool) -> Tensor:
+        """Pull cotangents of `push(before)`; record those of the step's own parameters in `values`.
+
+        What is pulled may be anything unless it is needed, `onward`.
+        """
         ...
 
     def tangents(self, rows: Tensor, values: Values) -> list[Tensor]:
@@ -93,14 +96,14 @@ class LocalAction:
         """Return T_left X T_right^t."""
         return _from_right(_from_left(values.left[self.number], rows), values.right[self.number].mT)
 
-    def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
+    def backward(self, before: Tensor, cotangents: Tensor, values: Values, *, onward: bool) -> Tensor:
         """Record the cotangents of both matrices."""
         left, right = values.left[self.number], values.right[self.number]
         flat = cotangents.reshape(len(right), -1, right.shape[-1])
         values.right_cotangents[self.number] = torch.bmm(values.halfway[self.number].mT, flat)
         carried = torch.bmm(flat, right.mT).view(len(left), left.shape[-1], -1)
         values.left_cotangents[self.number] = torch.bmm(before.reshape(len(left), left.shape[-1], -1), carried.mT)
-        return torch.bmm(left, carried).view(cotangents.shape)
+        return torch.bmm(left, carried).view(cotangents.shape) if onward else cotangents
 
     def tangents(self, rows: Tensor, values: Values) -> list[Tensor]:
         """Return the rows' derivatives in the left half's angles, then in the right half's."""
@@ -146,7 +149,7 @@ class WordAction:
         """Permute back."""
         return self._back(rows)
 
-    def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
+    def backward(self, before: Tensor, cotangents: Tensor, values: Values, *, onward: bool) -> Tensor:
         """Permute back."""
         return self._back(cotangents)
 
@@ -179,7 +182,7 @@ class WordRotationAction:
         cosine, sine = self._trigonometry(values)
         return rows + (cosine - 1) * (self.moved * rows) - sine * self.partner(rows)
 
-    def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
+    def backward(self, before: Tensor, cotangents: Tensor, values: Values, *, onward: bool) -> Tensor:
         """Record the angle's cotangent."""
         values.angle_cotangents[self.number] = (self._slope(before, values) * cotangents).flatten(1).sum(1)
         return self.pull(cotangents, values)
@@ -221,7 +224,7 @@ class MapAction:
         """Apply the transposed matrix."""
         return self._apply(rows, values.maps[self.number].mT)
 
-    def backward(self, before: Tensor, cotangents: Tensor, values: Values) -> Tensor:
+    def backward(self, before: Tensor, cotangents: Tensor, values: Values, *, onward: bool) -> Tensor:
         """Maps with parameters are left to automatic differentiation."""
         return self.pull(cotangents, values)
 
