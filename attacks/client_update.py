@@ -84,12 +84,15 @@ class ClientUpdate:
             gradient, by_features, by_weights = self._gradient(
                 weights, features[:, step], labels[:, step], self.mask[:, step], with_weights=step > 0
             )
-            gradient_slope = torch.zeros_like(slope) if by_weights is None else by_weights @ slope
-            gradient_slope[..., step * block : (step + 1) * block] += by_features
+            if n_steps == 1:
+                gradient_slope = by_features  # large arrays: each pass over them counts
+            else:
+                gradient_slope = torch.zeros_like(slope) if by_weights is None else by_weights @ slope
+                gradient_slope[..., step * block : (step + 1) * block] += by_features
             change, change_slope = optimizer.step(gradient, gradient_slope)
-            made = (step < self.steps_made).unsqueeze(-1)
-            weights = weights - self.learning_rate * change * made
-            slope = slope - self.learning_rate * change_slope * made.unsqueeze(-1)
+            rate = self.learning_rate * (step < self.steps_made).to(weights.dtype).unsqueeze(-1)
+            weights = weights - change * rate
+            slope = slope - change_slope * rate.unsqueeze(-1)
         return weights - self.weights, slope
 
     def _gradient(
