@@ -80,13 +80,13 @@ def _values(kernel: PauliKernel, systems: Tensor, which: Tensor, inputs: Tensor)
     if bool((which[1:] < which[:-1]).any()):
         order = which.argsort(stable=True)
         return _values(kernel, systems, which[order], inputs[order])[order.argsort()]
-    words = kernel.encoder.with_slopes(inputs.flatten(0, 1))  # (records, 1 + features, 4^n)
     models, runs = torch.unique_consecutive(which, return_counts=True)
-    parts = [
-        part.flatten(0, 1) @ systems[model].flatten(0, 1).mT
-        for model, part in zip(models.tolist(), torch.split(words, (runs * inputs.shape[1]).tolist()), strict=True)
+    records = kernel.encoder.with_slopes(inputs.flatten(0, 1)).split((runs * inputs.shape[1]).tolist())
+    parts = [  # words model by model: all of them at once would go through memory
+        own.words().flatten(0, 1) @ systems[model].flatten(0, 1).mT
+        for model, own in zip(models.tolist(), records, strict=True)
     ]
-    return torch.cat(parts).view(*inputs.shape[:2], words.shape[1], *systems.shape[1:3])
+    return torch.cat(parts).view(*inputs.shape[:2], 1 + inputs.shape[2], *systems.shape[1:3])
 
 
 def _losses_and_errors(contrasts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,7 +4,7 @@ A product encoding is kept as one vector a qubit, whose products over the left a
 small; all words of a record are the outer product of the two. Any other encoding is carried through its own steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,11 @@ class Features:
         if self.left.shape[-1] == 1:
             return self.right
         return (self.left.unsqueeze(-1) * self.right.unsqueeze(-2)).flatten(-2)
+
+    def split(self, counts: list[int]) -> Iterator["Features"]:
+        """Yield the features of so many records at a time."""
+        for left, right in zip(torch.split(self.left, counts), torch.split(self.right, counts), strict=True):
+            yield Features(left=left, right=right)
 
 
 class Encoder:
@@ -81,10 +86,10 @@ class Encoder:
             return Features(left=left, right=right)
         states = self._start(inputs)
         evolved = self._steps.evolve(states.reshape(len(inputs), self._steps.d_left, 1, -1), inputs)
-        return Features(left=torch.ones_like(evolved[:, :1, 0, 0]), right=evolved.flatten(1))
+        return _whole(evolved.flatten(1))
 
-    def with_slopes(self, inputs: Tensor) -> Tensor:
-        """Return phi and its derivatives in each feature of a record, (records, 1 + n_features, 4^n)."""
+    def with_slopes(self, inputs: Tensor) -> Features:
+        """Return the features, and their derivatives in each feature of a record, (records, 1 + n_features, ...)."""
         if not self.is_product:
             return self._traced_slopes(inputs)
         terms: list[tuple[int, Tensor, Tensor]] = []
@@ -102,20 +107,21 @@ class Encoder:
         owners = [owner for owner, _, _ in terms]
         lefts = torch.stack([left for _, left, _ in terms], 1)
         rights = torch.stack([right for _, _, right in terms], 1)
-        words = (lefts.unsqueeze(-1) * rights.unsqueeze(-2)).flatten(-2)  # (records, terms, 4^n)
+        products = Features(left=lefts, right=rights)  # one a term
         if owners == list(range(1 + inputs.shape[1])):
-            return words
-        result = words.new_zeros(len(words), 1 + inputs.shape[1], words.shape[-1])
-        return result.index_add(1, torch.tensor(owners, device=words.device), words)
+            return products
+        words = products.words()  # (records, terms, 4^n)
+        sums = words.new_zeros(len(words), 1 + inputs.shape[1], words.shape[-1])
+        return _whole(sums.index_add(1, torch.tensor(owners, device=words.device), words))
 
-    def _traced_slopes(self, inputs: Tensor) -> Tensor:
+    def _traced_slopes(self, inputs: Tensor) -> Features:
         """Differentiate the whole encoding, feature by feature."""
         slopes = []
         for feature in range(inputs.shape[1]):
             direction = torch.zeros_like(inputs)
             direction[:, feature] = 1.0
             slopes.append(torch.func.jvp(lambda x: self(x).words(), (inputs,), (direction,))[1])
-        return torch.stack([self(inputs).words(), *slopes], 1)
+        return _whole(torch.stack([self(inputs).words(), *slopes], 1))
 
     def _qubits(self, inputs: Tensor) -> Tensor:
         """Return the expectation values of I, X, Y, Z of each encoded qubit, (records, qubits, 4)."""
@@ -193,6 +199,11 @@ def _colouring(wires: Sequence[Sequence[int]]) -> list[list[int]]:
         else:
             groups.append(([feature], set(own)))
     return [members for members, _ in groups]
+
+
+def _whole(words: Tensor) -> Features:
+    """Return words (..., 4^n) of states that are no products."""
+    return Features(left=torch.ones_like(words[..., :1]), right=words)
 
 
 def _product(qubits: Sequence[Tensor], inputs: Tensor) -> Tensor:

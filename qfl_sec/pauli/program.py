@@ -88,7 +88,7 @@ class PauliProgram(BatchedCircuit[PauliKernel]):
 
     def word_slopes(self, inputs: Tensor) -> Tensor:
         """Return dphi/dx, (..., n_features, 4^n), for records (..., n_features)."""
-        slopes = self.kernel(inputs).encoder.with_slopes(inputs.reshape(-1, inputs.shape[-1]))[:, 1:]
+        slopes = self.kernel(inputs).encoder.with_slopes(inputs.reshape(-1, inputs.shape[-1])).words()[:, 1:]
         return slopes.reshape(*inputs.shape[:-1], *slopes.shape[1:])
 
     def coefficients(self, weights: Tensor) -> Tensor:
