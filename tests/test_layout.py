@@ -16,7 +16,7 @@ FOLDERS = ("attacks", "defenses", "protocols", "reports")
 LAYERS = {
     name: layer
     for layer, names in {
-        1: "checking contracts plugins randomness",
+        1: "checking contracts plugins protocol_contracts randomness",
         2: "accounting adjoint batched_circuit boxes ceilings checkpoints circuit_module circuits columns conformance "
         "data_files datasets differences differentiation fusion gate_parameters gates gradients intervals membership "
         "models noise partition pauli program readout reconstruction statevector steps sweep_plan sweep_steps tape "
