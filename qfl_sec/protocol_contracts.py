@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qfl_sec.randomness import Streams
 
-Bits: TypeAlias = "NDArray[np.uint8]"
+Bits: TypeAlias = NDArray[np.uint8]
 """Zeros and ones, (n,)."""
 
 Aspect = Literal["correctness", "error_correction", "secrecy", "privacy_amplification", "authentication", "robustness"]
@@ -124,7 +124,8 @@ class AdversaryReport:
         power: What it was allowed to do, in words.
         information: Bits it knows, in the unit given; None where no formula or estimate applies.
         unit: Of `information`, for instance "bits per sifted bit".
-        held: Its records by name, arrays that it really obtained: never the honest parties' secrets.
+        held: Its records by name, arrays that it really obtained: never the honest parties' secrets. Of a message on
+            its way, "known" (message bits,) says which bits it has for certain, "bits" (message bits,) what they are.
     """
 
     name: str
@@ -154,6 +155,11 @@ class ProtocolResult:
     def aborted(self) -> bool:
         """Whether the parties stopped."""
         return self.abort_reason is not None
+
+    @property
+    def error_rate(self) -> float | None:
+        """The largest error rate that the parties saw in a check; None if they saw none."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +191,11 @@ class KeySource(ABC):
 
     name: ClassVar[str]
 
+    @property
+    def authenticated(self) -> bool:
+        """Whether the public discussion is: without, whoever is in the middle shares a key with either party."""
+        return True
+
     @abstractmethod
     def distribute(self, streams: Streams) -> KeyResult:
         """Run once, on streams named after the roles, and return both parties' keys or the reason for an abort."""
@@ -194,6 +205,11 @@ class MessageCarrier(ABC):
     """A protocol that carries bits from one party to another. Subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
+
+    @property
+    def attacked(self) -> bool:
+        """Whether an adversary acts on the channel, so that parts of a message may leak."""
+        return False
 
     @abstractmethod
     def send(self, message: Bits, streams: Streams) -> MessageResult:

@@ -44,6 +44,10 @@ class Streams:
         """Return a fresh numpy generator for a role."""
         return np.random.default_rng(self.sequence(role))
 
+    def child(self, role: str) -> "Streams":
+        """Return the streams of a part that has roles of its own, such as one run of a protocol among many."""
+        return Streams(int(self.sequence(role).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
     def torch(self, role: str, device: str = "cpu") -> torch.Generator:
         """Return a fresh torch generator for a role, seeded from the role's numpy seed sequence."""
         state = int(self.sequence(role).generate_state(1, np.uint64)[0])
