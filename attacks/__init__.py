@@ -1,10 +1,11 @@
 """The attacks of qfl-sec, imported as `qfl_sec.attacks`.
 
-One method a file: `gradient_inversion`, `loss_membership`, `update_membership`. What attack authors need stands here:
-`Attack`, the views it can ask for, what it knows beside them, and the raw scores it returns. The other files are the
-methods' parts: `least_squares` the solver, `client_update` the simulated client, `inversion_problem` the equations,
-`starting_points`, `reference_statistics` and `shadow_models` what the public reference split gives, `likelihood_ratio`
-the densities.
+One method a file: `gradient_inversion`, `loss_membership`, `update_membership`, `sender_linkage`, `circuit_reading`,
+`circuit_membership`. What attack authors need stands here: `Attack`, the views it can ask for, what it knows beside
+them, and the raw scores it returns. The other files are the methods' parts: `least_squares` the solver, `client_update`
+the simulated client, `inversion_problem` the equations, `starting_points`, `reference_statistics` and `shadow_models`
+what the public reference split gives, `likelihood_ratio` the densities, `protected_gradients` what a defense makes of a
+record's gradient, `fingerprints` and `assignment` what tells clients apart.
 """
 
 if __name__ != "qfl_sec.attacks":
@@ -14,17 +15,20 @@ if __name__ != "qfl_sec.attacks":
 
 from qfl_sec.contracts import (
     AggregateView,
+    AnonymousUpdatesView,
     Architecture,
     Attack,
     Candidates,
     GlobalModelsView,
     Knowledge,
+    LinkageScores,
     MembershipScores,
     NotApplicableError,
     Reconstructions,
     Records,
     ReleasedModelView,
     Scores,
+    ServerComputeView,
     Setup,
     UpdatesView,
     View,
@@ -32,17 +36,20 @@ from qfl_sec.contracts import (
 
 __all__ = [
     "AggregateView",
+    "AnonymousUpdatesView",
     "Architecture",
     "Attack",
     "Candidates",
     "GlobalModelsView",
     "Knowledge",
+    "LinkageScores",
     "MembershipScores",
     "NotApplicableError",
     "Reconstructions",
     "Records",
     "ReleasedModelView",
     "Scores",
+    "ServerComputeView",
     "Setup",
     "UpdatesView",
     "View",

@@ -9,7 +9,18 @@ import torch
 from qfl_sec.attacks.inversion_problem import pose
 from qfl_sec.attacks.least_squares import minimize
 from qfl_sec.attacks.starting_points import first_points
-from qfl_sec.contracts import AggregateView, Attack, Knowledge, Question, Reconstructions, Setup, UpdatesView, View
+from qfl_sec.contracts import (
+    AggregateView,
+    AnonymousUpdatesView,
+    Attack,
+    InterceptedView,
+    Knowledge,
+    Question,
+    Reconstructions,
+    Setup,
+    UpdatesView,
+    View,
+)
 
 _EXACT_TOLERANCE = 1e-6
 _NOISY_TOLERANCE = 1e-3
@@ -29,7 +40,8 @@ class GradientInversion(Attack):
     round's updates is seen, the records of all its clients are unknowns of one problem. Under a defense that
     adds noise, which the adaptive attacker knows, it is weighed by the noise's standard deviation and joined by a
     Gaussian prior of each class from the reference split, which makes the answer a maximum a posteriori estimate.
-    The answer is the restart with the lowest objective; the truth plays no part.
+    The answer is the restart with the lowest objective; the truth plays no part. Whose an update is need not be known,
+    as long as all clients make as many steps.
 
     Attributes:
         targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer. Sums
@@ -44,7 +56,12 @@ class GradientInversion(Attack):
 
     name: ClassVar[str] = "gradient_inversion"
     question: ClassVar[Question] = "reconstruction"
-    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView, AggregateView)
+    requires: ClassVar[tuple[type[View], ...]] = (
+        UpdatesView,
+        AggregateView,
+        InterceptedView,
+        AnonymousUpdatesView,
+    )
 
     targets: int = 8
     restarts: int = 40

@@ -15,7 +15,17 @@ from qfl_sec.attacks.least_squares import Solution, rank
 from qfl_sec.attacks.reference_statistics import ReferenceStatistics, reference_statistics
 from qfl_sec.attacks.starting_points import label_guesses
 from qfl_sec.attacks.transmissions import Transmissions, shares_are_public, transmissions
-from qfl_sec.contracts import AggregateView, Knowledge, NotApplicableError, Reconstructions, Setup, UpdatesView, View
+from qfl_sec.contracts import (
+    AggregateView,
+    AnonymousUpdatesView,
+    Defense,
+    Knowledge,
+    NotApplicableError,
+    Reconstructions,
+    Setup,
+    UpdatesView,
+    View,
+)
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 
@@ -35,7 +45,7 @@ class InversionProblem:
         client: What each client behind a target would have sent, as a function of its records; target after target.
         shares: (targets, clients), what each client's update is multiplied by in the target's sum.
         observed: (targets, parameters), the sums that were seen.
-        known: (targets, parameters), false where a defense left a coordinate out: it gives no equation.
+        known: (targets, parameters), false where a coordinate was left out or not intercepted: it gives no equation.
         wrapped: (parameters,), true where only the remainder modulo 2 pi was sent.
         scale: (targets, parameters), what a residual is measured in: the noise's standard deviation if there is noise,
             else the learning rate, so that residuals are those of the gradient.
@@ -97,6 +107,7 @@ class InversionProblem:
         clients = self.client.select((target.unsqueeze(1) * shares.shape[1] + places).flatten())
         updates, slopes = clients.with_jacobian(features.flatten(0, 1), labels.flatten(0, 1).clamp(min=0))
         updates = torch.where(self.wrapped, torch.remainder(updates + math.pi, 2 * math.pi) - math.pi, updates)
+        updates, slopes = _as_sent(self.client.defense, updates, slopes)
         total = torch.einsum("kc,kcp->kp", shares, updates.reshape(*shares.shape, -1))
         slope = torch.einsum("kc,kcpu->kpcu", shares, slopes.reshape(*shares.shape, *slopes.shape[1:])).flatten(2)
         return total, slope
@@ -147,8 +158,14 @@ def pose(
         NotApplicableError: If labels are to be known and are not, no update holds a record, or the sum of the updates
             cannot be written down.
     """
-    assert isinstance(view, UpdatesView | AggregateView)
-    setup, architecture, sent = view.setup, knowledge.architecture, transmissions(view)
+    assert isinstance(view, UpdatesView | AggregateView | AnonymousUpdatesView)
+    if isinstance(view, AnonymousUpdatesView) and len(set(view.setup.local_steps)) > 1:
+        raise NotApplicableError(
+            "Clients make different numbers of local steps, and whose an update is, is not known. "
+            "Only equal local steps are covered."
+        )
+    withheld = knowledge.defense is not None and knowledge.defense.withholds
+    setup, architecture, sent = view.setup, knowledge.architecture, transmissions(view, zeros_withheld=withheld)
     _check_sums(setup, sent)
     reference = reference_statistics(knowledge.reference, architecture.n_classes, margin=margin)
     told = sent.by_sum(_told_labels(setup, knowledge)) if labels_known else None
@@ -174,16 +191,18 @@ def pose(
         steps_made=torch.tensor([setup.local_steps[owner] for owner in clients.flatten().tolist()]),
     ).with_closed_forms()
     observed = sent.values[rounds, places]
-    withheld = knowledge.defense is not None and knowledge.defense.withholds
-    known = observed != 0 if withheld else torch.ones_like(observed, dtype=torch.bool)
+    known = sent.known[rounds, places]
     wrapped = architecture.wrapped
     rounding = max(8 * torch.finfo(view.global_weights.dtype).eps, math.sqrt(sent.summands / 12) * _grid(sent.values))
-    if setup.optimizer == "adam" and int(client.steps_made.max()) == 1:
+    noise = 0.0 if knowledge.defense is None else knowledge.defense.noise_std()
+    added = 0.0 if knowledge.defense is None else knowledge.defense.update_noise_std()
+    if setup.optimizer == "adam" and int(client.steps_made.max()) == 1 and added == 0:
         observed, client = _undo_adam(observed, client)
         wrapped = torch.zeros_like(wrapped)
-    noise = 0.0 if knowledge.defense is None else knowledge.defense.noise_std()
-    if noise > 0:
-        scale = (shares.unsqueeze(-1) * _scale(client, noise, knowledge).reshape(*shares.shape, -1)).norm(dim=1)
+    if noise > 0 or added > 0:
+        spread = _scale(client, noise, knowledge) if noise > 0 else torch.zeros_like(client.weights)
+        spread = torch.hypot(spread, torch.tensor(added, dtype=spread.dtype)) if added > 0 else spread
+        scale = (shares.unsqueeze(-1) * spread.reshape(*shares.shape, -1)).norm(dim=1)
     else:
         scale = torch.full_like(observed, client.learning_rate)
     exact = (rounding / scale).square().sum(-1) + _SOLVED * (observed / scale).square().sum(-1)
@@ -195,11 +214,20 @@ def pose(
         known=known,
         wrapped=wrapped,
         scale=scale,
-        noisy=noise > 0,
+        noisy=noise > 0 or added > 0,
         labels=labels,
         reference=reference,
-        solved=torch.full_like(exact, -1.0) if noise > 0 else exact,
+        solved=torch.full_like(exact, -1.0) if noise > 0 or added > 0 else exact,
     )
+
+
+def _as_sent(defense: Defense | None, updates: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return updates (k, parameters) and their slopes (k, parameters, unknowns) as a defense's update hook has them."""
+    if defense is None or bool((defense.expected_update(updates) == updates).all()):
+        return updates, slopes
+    expected = defense.expected_update
+    along = torch.func.vmap(lambda slope: torch.func.jvp(expected, (updates,), (slope,))[1], in_dims=-1, out_dims=-1)
+    return expected(updates), along(slopes)
 
 
 def _check_sums(setup: Setup, sent: Transmissions) -> None:
@@ -243,11 +271,10 @@ def _told_labels(setup: Setup, knowledge: Knowledge) -> Tensor:
 
 
 def _choose(sent: Transmissions, told: Tensor | None, targets: int, generator: torch.Generator) -> Tensor:
-    """Draw the sums to attack among those that are not known to be empty: (targets, 2), in order of time."""
-    whole = torch.ones(sent.values.shape[:2], dtype=torch.bool)
-    candidates = (whole if told is None else (told >= 0).flatten(2).any(-1)).nonzero()
+    """Draw the sums to attack among those that came and are not known to be empty: (targets, 2), in order of time."""
+    candidates = (sent.sent if told is None else sent.sent & (told >= 0).flatten(2).any(-1)).nonzero()
     if len(candidates) == 0:
-        raise NotApplicableError("No update holds a record: there is nothing to rebuild.")
+        raise NotApplicableError("No update came that holds a record: there is nothing to rebuild.")
     drawn = torch.randperm(len(candidates), generator=generator)[:targets]
     return candidates[drawn.sort().values]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import Architecture, Knowledge, Setup
+from qfl_sec.contracts import Architecture, Defense, Knowledge, Setup
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.optimizers import LocalOptimizer
 
@@ -34,7 +34,7 @@ def train_shadows(count: int, setup: Setup, knowledge: Knowledge, *, size: float
         local = weights.unsqueeze(1).expand(-1, clients, -1)  # (count, clients, parameters)
         for _ in range(_local_steps(setup)):
             local = optimizer.step(local, _gradients(local, setup.batch_size, knowledge, generator))
-        weights = local.mean(1)
+        weights = _sent(local, weights.unsqueeze(1), knowledge.defense, generator).mean(1)
     return weights
 
 
@@ -54,6 +54,15 @@ def _initial_weights(count: int, architecture: Architecture, size: float, genera
     angles = torch.pi * (1 - 2 * torch.rand(shape, generator=generator, dtype=torch.float64))
     others = size * torch.randn(shape, generator=generator, dtype=torch.float64)
     return torch.where(architecture.wrapped, angles, others)
+
+
+def _sent(local: Tensor, start: Tensor, defense: Defense | None, generator: torch.Generator) -> Tensor:
+    """Return what clients' weights (count, clients, parameters) are to the server, once noise was put on updates."""
+    std = 0.0 if defense is None else defense.update_noise_std()
+    if defense is None or std == 0:
+        return local
+    noise = torch.randn(local.shape, generator=generator, dtype=torch.float64)
+    return start + defense.expected_update(local - start) + std * noise
 
 
 def _gradients(weights: Tensor, batch_size: int, knowledge: Knowledge, generator: torch.Generator) -> Tensor:

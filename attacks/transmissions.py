@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import AggregateView, Setup, UpdatesView, View
+from qfl_sec.contracts import AggregateView, AnonymousUpdatesView, InterceptedView, Setup, UpdatesView, View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,13 +17,18 @@ class Transmissions:
 
     Attributes:
         values: (rounds, sums, parameters)
-        clients: (rounds, sums, summands), whose updates are in each sum.
+        clients: (rounds, sums, summands), whose updates are in each sum; where updates come without names, a client of
+            middling size stands for all.
         shares: (rounds, sums, summands), what each update was multiplied by.
+        known: (rounds, sums, parameters), false where a coordinate is not held; all true where nothing was withheld.
+        sent: (rounds, sums), false where nothing came, because a channel aborted.
     """
 
     values: Tensor
     clients: Tensor
     shares: Tensor
+    known: Tensor
+    sent: Tensor
 
     @property
     def summands(self) -> int:
@@ -41,33 +46,74 @@ class Transmissions:
         return torch.stack([drawn[:, 0], torch.full_like(drawn[:, 0], -1)], 1)
 
 
-def transmissions(view: View) -> Transmissions:
+def transmissions(view: View, *, zeros_withheld: bool = False) -> Transmissions:
     """Read what was sent from a view that shows it.
+
+    An eavesdropper counts as sent what it did not get: an update of which it knows no coordinate.
+
+    Args:
+        view: Updates, parts of them, or their sums.
+        zeros_withheld: Whether a coordinate that was sent as zero is one that a defense left out.
 
     Raises:
         TypeError: If the view shows neither updates nor their sums.
     """
     if isinstance(view, UpdatesView):
         clients = view.selected.unsqueeze(-1)
-        return Transmissions(
-            values=view.updates.double(), clients=clients, shares=torch.ones(clients.shape, dtype=torch.float64)
-        )
-    if not isinstance(view, AggregateView):
-        raise TypeError(f"Expected an UpdatesView or an AggregateView, not {type(view).__name__}.")
-    clients = torch.tensor(view.setup.schedule).unsqueeze(1)
-    return Transmissions(
-        values=view.aggregates.double().unsqueeze(1), clients=clients, shares=expected_shares(view.setup, clients)
-    )
+        shares = torch.ones(clients.shape, dtype=torch.float64)
+        values, sent = view.updates.double(), _sent(view.delivered, clients.shape[:2])
+    elif isinstance(view, AnonymousUpdatesView):
+        clients = torch.full((*view.updates.shape[:2], 1), _middling(view.setup))
+        shares = torch.ones(clients.shape, dtype=torch.float64)
+        values = view.updates.double()
+        came = [len(present_clients(view, round_)) for round_ in range(view.setup.rounds)]
+        sent = torch.arange(values.shape[1]) < torch.tensor(came).unsqueeze(1)
+    elif isinstance(view, AggregateView):
+        clients = torch.tensor(view.setup.schedule).unsqueeze(1)
+        present = None if view.delivered is None else view.delivered.unsqueeze(1)
+        shares = expected_shares(view.setup, clients, present)
+        values = view.aggregates.double().unsqueeze(1)
+        sent = _sent(None if present is None else present.any(-1), clients.shape[:2])
+    else:
+        raise TypeError(f"Expected updates or their sums, not {type(view).__name__}.")
+    known = view.known if isinstance(view, InterceptedView) else torch.ones_like(values, dtype=torch.bool)
+    if zeros_withheld:
+        known = known & (values != 0)
+    return Transmissions(values=values, clients=clients, shares=shares, known=known, sent=sent)
 
 
-def expected_shares(setup: Setup, clients: Tensor) -> Tensor:
+def present_clients(view: AnonymousUpdatesView, round_: int) -> list[int]:
+    """Return whose updates arrived in a round, in the order of the schedule, which is not that of the updates."""
+    chosen = view.setup.schedule[round_]
+    came = [True] * len(chosen) if view.delivered is None else view.delivered[round_].tolist()
+    return [client for client, arrived in zip(chosen, came, strict=True) if arrived]
+
+
+def _middling(setup: Setup) -> int:
+    """Return a client of median expected size."""
+    order = sorted(range(setup.clients), key=lambda client: setup.expected_sizes[client])
+    return order[setup.clients // 2]
+
+
+def _sent(delivered: Tensor | None, shape: torch.Size) -> Tensor:
+    return torch.ones(shape, dtype=torch.bool) if delivered is None else delivered
+
+
+def expected_shares(setup: Setup, clients: Tensor, present: Tensor | None = None) -> Tensor:
     """Return each client's share in the average of those beside it (..., summands), as far as it is public.
 
     With fixed batches a weighted average goes by the numbers of members, of which only the expectation is public.
+
+    Args:
+        setup: The public metadata.
+        clients: (..., summands)
+        present: (..., summands), false for clients whose update is not in the sum; None if all are.
     """
     sizes = torch.tensor(setup.expected_sizes, dtype=torch.float64)[clients]
     weights = sizes if setup.average == "weighted" else torch.ones_like(sizes)
-    return weights / weights.sum(-1, keepdim=True)
+    if present is not None:
+        weights = weights * present
+    return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def shares_are_public(setup: Setup, summands: int) -> bool:

@@ -1,5 +1,6 @@
 """Membership from updates: a likelihood ratio in each round, accumulated over the rounds of a candidate's client."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -7,12 +8,14 @@ import torch
 from torch import Tensor
 
 from qfl_sec.attacks.likelihood_ratio import gaussian_log_ratios, mixed_with_absence, repeated_log_ratios
+from qfl_sec.attacks.protected_gradients import divides_by_batch_size, in_full_batch
 from qfl_sec.attacks.reference_statistics import shrunk_covariance
-from qfl_sec.attacks.transmissions import transmissions
+from qfl_sec.attacks.transmissions import present_clients, transmissions
 from qfl_sec.contracts import (
     AggregateView,
+    AnonymousUpdatesView,
     Attack,
-    Defense,
+    InterceptedView,
     Knowledge,
     MembershipScores,
     NotApplicableError,
@@ -42,7 +45,8 @@ class UpdateMembership(Attack):
 
     Where only the sum of a round's updates is seen, the other clients' records count as noise: their mean is subtracted
     and their covariance, from the reference records too, is added. Shares of a weighted average are taken for their
-    expectations, which is all that is public of them.
+    expectations, which is all that is public of them. Where updates come without names, each of a round is the
+    candidate's client's with the same probability, and the round gives the logarithm of that mixture.
 
     Several local steps are treated as one batch of all their records at the weights the round started from.
 
@@ -51,7 +55,12 @@ class UpdateMembership(Attack):
 
     name: ClassVar[str] = "update_membership"
     question: ClassVar[Question] = "membership"
-    requires: ClassVar[tuple[type[View], ...]] = (UpdatesView, AggregateView)
+    requires: ClassVar[tuple[type[View], ...]] = (
+        UpdatesView,
+        AggregateView,
+        InterceptedView,
+        AnonymousUpdatesView,
+    )
 
     def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
         """Return how many circuit evaluations one run takes: gradients of every record at every round's weights."""
@@ -63,7 +72,7 @@ class UpdateMembership(Attack):
         Raises:
             NotApplicableError: If the updates are not sums of gradients, as under Adam.
         """
-        assert isinstance(view, UpdatesView | AggregateView)
+        assert isinstance(view, UpdatesView | AggregateView | AnonymousUpdatesView)
         setup, candidates = view.setup, knowledge.candidates
         if candidates is None:
             raise ValueError("Expected knowledge.candidates: the records whose membership is asked.")
@@ -73,15 +82,24 @@ class UpdateMembership(Attack):
             )
         withheld = knowledge.defense is not None and knowledge.defense.withholds
         scores = torch.zeros(len(candidates), dtype=torch.float64)
-        sent = transmissions(view)
+        sent = transmissions(view, zeros_withheld=withheld)
         for round_, weights in enumerate(view.global_weights[: setup.rounds].double()):
-            gradients = _Gradients.at(weights, knowledge, candidates, setup.batch_size)
-            for value, clients, shares in zip(
-                sent.values[round_], sent.clients[round_].tolist(), sent.shares[round_], strict=True
-            ):
-                known = gradients.still | (value != 0) if withheld else torch.ones_like(value, dtype=torch.bool)
+            gradients = _Gradients.at(weights, knowledge, candidates, setup)
+            found = []
+            for place in (sent.sent[round_] & sent.known[round_].any(-1)).nonzero().flatten().tolist():
+                value, shares = sent.values[round_, place], sent.shares[round_, place]
+                clients = sent.clients[round_, place].tolist()
+                known = sent.known[round_, place]
+                if withheld:
+                    known = known | gradients.still
                 seen = value[known] / -setup.learning_rate
-                scores += gradients.at_coordinates(known).evidence(seen, clients, shares, setup, candidates.clients)
+                given = gradients.at_coordinates(known)
+                if isinstance(view, AnonymousUpdatesView):
+                    found.append(given.evidence_if_sent(seen, present_clients(view, round_), setup, candidates.clients))
+                else:
+                    scores += given.evidence(seen, clients, shares, setup, candidates.clients)
+            if found:
+                scores += torch.stack(found).logsumexp(0) - math.log(len(found))
         return MembershipScores(values=scores)
 
 
@@ -94,6 +112,7 @@ class _Gradients:
         mean: (parameters,), of the reference records.
         covariance: (parameters, parameters), of the same, shrunk.
         noise: Variance of the noise on one step's mean gradient.
+        added: Variance of the noise on an update, over the squared learning rate.
         fixed_divisor: Whether a batch's sum is divided by the batch size whatever the batch holds.
     """
 
@@ -101,17 +120,18 @@ class _Gradients:
     mean: Tensor
     covariance: Tensor
     noise: float
+    added: float
     fixed_divisor: bool
 
     @classmethod
-    def at(cls, weights: Tensor, knowledge: Knowledge, candidates: Records, batch_size: int) -> "_Gradients":
+    def at(cls, weights: Tensor, knowledge: Knowledge, candidates: Records, setup: Setup) -> "_Gradients":
         """Compute them at these weights (parameters,)."""
 
         def protected(records: Records) -> Tensor:
             gradients = per_example_gradients(
                 knowledge.architecture, weights, records.features.double(), records.labels
             )
-            return _in_full_batch(knowledge.defense, gradients, batch_size)
+            return in_full_batch(knowledge.defense, gradients, setup.batch_size)
 
         reference = protected(knowledge.reference)
         return cls(
@@ -119,7 +139,10 @@ class _Gradients:
             mean=reference.mean(0),
             covariance=shrunk_covariance(reference),
             noise=0.0 if knowledge.defense is None else knowledge.defense.noise_std() ** 2,
-            fixed_divisor=_divides_by_batch_size(knowledge.defense, reference),
+            added=0.0
+            if knowledge.defense is None
+            else (knowledge.defense.update_noise_std() / setup.learning_rate) ** 2,
+            fixed_divisor=divides_by_batch_size(knowledge.defense, reference),
         )
 
     @property
@@ -155,10 +178,15 @@ class _Gradients:
             found[rows] = self._log_ratios(own, rows, setup, client, covariances[others].sum(0) / weight**2)
         return found
 
+    def evidence_if_sent(self, seen: Tensor, clients: list[int], setup: Setup, owners: Tensor) -> Tensor:
+        """Return the evidence of an update (parameters,) for every candidate, each as if its own client had sent it."""
+        alone = torch.ones(1, dtype=torch.float64)
+        return torch.stack([self.evidence(seen, [client], alone, setup, owners) for client in clients]).sum(0)
+
     def _moments(self, setup: Setup, client: int) -> tuple[Tensor, Tensor]:
         """Return mean and covariance of what a client's update amounts to: its mean gradient, with the noise."""
         steps, rate, size = setup.local_steps[client], setup.sample_rate(client), setup.expected_sizes[client]
-        noise = self.noise / steps * torch.eye(len(self.mean), dtype=self.mean.dtype)
+        noise = (self.noise / steps + self.added / steps**2) * torch.eye(len(self.mean), dtype=self.mean.dtype)
         if not (setup.sampling == "poisson" and self.fixed_divisor):
             return self.mean, self.covariance / _records(setup, client) + noise
         share = size * rate / setup.batch_size  # of a full batch that is expected to be there
@@ -194,24 +222,3 @@ class _Gradients:
 def _records(setup: Setup, client: int) -> int:
     """Return how many records are taken to be behind a client's update."""
     return min(setup.local_steps[client] * setup.batch_size, max(1, round(setup.expected_sizes[client])))
-
-
-def _in_full_batch(defense: Defense | None, gradients: Tensor, batch_size: int) -> Tensor:
-    """Return what the defense makes of each gradient (records, parameters): its contribution times the batch size.
-
-    A batch that holds nothing but copies of one record shows it, whatever the defense divides by.
-    """
-    if defense is None:
-        return gradients
-    copies = gradients.unsqueeze(1).expand(-1, batch_size, -1)
-    return defense.expected_gradient(copies, torch.ones(copies.shape[:2], dtype=torch.bool))
-
-
-def _divides_by_batch_size(defense: Defense | None, gradients: Tensor) -> bool:
-    """Return whether half a batch gives half the gradient, rather than the mean over the records that are there."""
-    if defense is None:
-        return False
-    pairs = gradients.unsqueeze(1).expand(-1, 2, -1)
-    full = torch.ones(pairs.shape[:2], dtype=torch.bool)
-    half = torch.tensor([True, False]).expand_as(full)
-    return torch.allclose(2 * defense.expected_gradient(pairs, half), defense.expected_gradient(pairs, full))

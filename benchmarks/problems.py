@@ -1,9 +1,13 @@
-"""The classification work: models, records and labels drawn from a fixed seed."""
+"""The work of classification, key exchange and post-processing, drawn from fixed seeds."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from qfl_sec.protocol_contracts import Bits
 
 CLASSES = 2
 
@@ -54,3 +58,73 @@ def classification(
         inputs=uniform(batch, qubits).to(dtype),
         labels=torch.randint(0, CLASSES, (*lead, batch), generator=generator),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hashing:
+    """Bits to be hashed by a Toeplitz matrix.
+
+    Attributes:
+        bits: (n,).
+        seed: Diagonals of the matrix, (n + length - 1,).
+        length: Bits of the hash.
+    """
+
+    bits: Bits
+    seed: Bits
+    length: int
+
+
+def hashing(*, n: int, length: int) -> Hashing:
+    """Draw bits and seed by a coin."""
+    rng = np.random.default_rng(2021)
+    bits, seed = (rng.integers(0, 2, count, dtype=np.uint8) for count in (n, n + length - 1))
+    return Hashing(bits=bits, seed=seed, length=length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Two strings that differ here and there.
+
+    Attributes:
+        alice: (n,).
+        bob: (n,).
+        error_rate: The probability of a difference.
+    """
+
+    alice: Bits
+    bob: Bits
+    error_rate: float
+
+
+def difference(*, n: int, error_rate: float) -> Difference:
+    """Draw one string by a coin, and the other by flipping each of its bits with a probability."""
+    rng = np.random.default_rng(2021)
+    alice = rng.integers(0, 2, n, dtype=np.uint8)
+    bob = alice ^ (rng.random(n) < error_rate).astype(np.uint8)
+    return Difference(alice=alice, bob=bob, error_rate=error_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyExchange:
+    """BB84 with single photons in unbiased bases, every one measured and sent again by an eavesdropper.
+
+    Attributes:
+        pulses: To be sent.
+    """
+
+    pulses: int
+
+    @property
+    def expected(self) -> Tensor:
+        """The share of pulses that are sifted, and their error rate, (2,)."""
+        return torch.tensor([1 / 2, 1 / 4], dtype=torch.float64)
+
+    @property
+    def tolerance(self) -> float:
+        """How far two samples of these may lie apart, as a share of the larger: five standard deviations.
+
+        The error rate deviates most: sqrt(3/16 / (n/4)) where one basis of two is compared, sqrt(3/16 / (n/2)) where
+        both are.
+        """
+        return 5 * math.sqrt(3 / 16 * (4 + 2) / self.pulses) / (1 / 2)

@@ -1,101 +1,25 @@
-"""What is timed, and the goals. Each workload answers with its rows of `results.json`."""
+"""What is timed. Each workload answers with its rows of `results.json`."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from benchmarks import inversion, ours
 from benchmarks.agreement import FLOAT32, FLOAT64, largest_difference
+from benchmarks.composing import MS, S, Workload, other, row
 from benchmarks.problems import classification
-from benchmarks.rows import Other, Row, rounded
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.rows import Row
 from benchmarks.sides import Measured, measure, partly
-from benchmarks.timing import Timing, alternate
-
-GOALS: Mapping[str, float] = MappingProxyType(
-    {
-        "forward_backward_batch_32": 0.25,
-        "forward_backward_batch_32_compiled": 0.5,
-        "forward_backward_batch_4096": 2.5,
-        "models_64_batch_32": 1.0,
-        "models_64_batch_32_compiled": 1.5,
-        "models_64_batch_32_default_qubit": 100.0,
-        "models_1024_batch_32": 1.5,
-        "models_1024_batch_32_compiled": 1.5,
-        "models_1024_batch_32_default_qubit": 100.0,
-        "per_example_gradients_batch_256": 1.0,
-        "per_example_gradients_batch_256_opacus": 10.0,
-        "inversion_1024_problems": 1.0,
-        "inversion_1024_problems_default_qubit": 1000.0,
-        "statevector_12_qubits": 1.0,
-        "statevector_16_qubits": 1.0,
-    }
-)
-"""The ratio that each row is to reach; for a limit, 1 is the limit itself."""
+from benchmarks.timing import alternate
 
 _PER_EXAMPLE_LIMIT = 2.5
 _INVERSION_LIMIT_SECONDS = 6.0
 _MODELS_TIMED = 8
 _PROBLEMS_TIMED = 2
 _COMPILED = "Our step under torch.compile."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """Work that is timed in one go.
-
-    Attributes:
-        rows: The rows it answers with.
-        threads: Threads that each side may use.
-        run: Does the work.
-    """
-
-    rows: tuple[str, ...]
-    threads: int
-    run: Callable[[], list[Row]]
-
-
-_MS, _S = 1e3, 1.0
-
-
-def _row(name: str, *, ours: Measured, peer: Measured | None = None, scale: float = 1.0, **rest: Any) -> Row:
-    """Return a row; without a peer, `rest` brings limit, unit and difference."""
-    if peer is not None:
-        sides = {"ours": ours, "peer": peer}
-        rest = {
-            "unit": {_MS: "ms", _S: "s"}[scale],
-            "peer": peer.side.name,
-            "peer_version": peer.side.version,
-            "peers": rounded(scale * peer.timing.median),
-            "peers_spread": _spread(peer.timing, scale),
-            "difference": max(ours.difference, peer.difference),
-            "compile_seconds": {
-                key: rounded(one.compile_seconds) for key, one in sides.items() if one.compile_seconds is not None
-            },
-        } | rest
-    return Row(
-        name=name,
-        ours=rounded(scale * ours.timing.median),
-        ours_spread=_spread(ours.timing, scale),
-        goal=GOALS[name],
-        runs=len(ours.timing.samples),
-        threads=torch.get_num_threads(),
-        **rest,
-    )
-
-
-def _other(one: Measured) -> Other:
-    """Return another side of a row in milliseconds."""
-    value, spread = rounded(_MS * one.timing.median), _spread(one.timing, _MS)
-    return Other(name=one.side.name, version=one.side.version, value=value, spread=spread)
-
-
-def _spread(timing: Timing, scale: float) -> tuple[float, float]:
-    low, high = timing.spread
-    return rounded(scale * low), rounded(scale * high)
 
 
 def _batch(name: str, records: int, *, compiled: bool) -> list[Row]:
@@ -112,10 +36,10 @@ def _batch(name: str, records: int, *, compiled: bool) -> list[Row]:
         "work": f"One model, {records:,} records: loss and gradient, float32",
         "tolerance": FLOAT32,
     }
-    also = tuple(_other(one) for one in rest if one.side.name.startswith("PennyLane"))
-    rows = [_row(name, ours=mine, peer=jax, scale=_MS, also=also, **common)]
+    also = tuple(other(one) for one in rest if one.side.name.startswith("PennyLane"))
+    rows = [row(name, ours=mine, peer=jax, scale=MS, also=also, **common)]
     if compiled:
-        rows.append(_row(f"{name}_compiled", ours=rest[-1], peer=jax, scale=_MS, note=_COMPILED, **common))
+        rows.append(row(f"{name}_compiled", ours=rest[-1], peer=jax, scale=MS, note=_COMPILED, **common))
     return rows
 
 
@@ -132,12 +56,12 @@ def _models(name: str, models: int) -> list[Row]:
         tolerance=FLOAT32,
     )
     work = f"{models:,} models with 32 records each: losses and gradients, float32"
-    common: dict[str, Any] = {"work": work, "tolerance": FLOAT32, "scale": _MS}
+    common: dict[str, Any] = {"work": work, "tolerance": FLOAT32, "scale": MS}
     part = f"The peer is timed on {_MODELS_TIMED} of the models, the rest is counted by proportion."
     return [
-        _row(name, ours=mine, peer=jax, **common),
-        _row(f"{name}_compiled", ours=compiled, peer=jax, note=_COMPILED, **common),
-        _row(f"{name}_default_qubit", ours=mine, peer=slow, note=part, **common),
+        row(name, ours=mine, peer=jax, **common),
+        row(f"{name}_compiled", ours=compiled, peer=jax, note=_COMPILED, **common),
+        row(f"{name}_default_qubit", ours=mine, peer=slow, note=part, **common),
     ]
 
 
@@ -156,7 +80,7 @@ def _per_example() -> list[Row]:
     mine, opacus, fast = measure(each, opacus_module.per_example_gradients(problem), gradients, tolerance=FLOAT32)
     work = "One model, 256 records: each record's own gradient, float32"
     return [
-        _row(
+        row(
             name,
             ours=in_batches,
             limit=_PER_EXAMPLE_LIMIT,
@@ -166,7 +90,7 @@ def _per_example() -> list[Row]:
             tolerance=FLOAT32,
             compile_seconds={},
         ),
-        _row(f"{name}_opacus", ours=mine, peer=opacus, scale=_MS, work=work, tolerance=FLOAT32, also=(_other(fast),)),
+        row(f"{name}_opacus", ours=mine, peer=opacus, scale=MS, work=work, tolerance=FLOAT32, also=(other(fast),)),
     ]
 
 
@@ -188,7 +112,7 @@ def _inversion() -> list[Row]:
     part = f"The peer is timed on {_PROBLEMS_TIMED} of the problems, the rest is counted by proportion."
     common: dict[str, Any] = {"work": work, "tolerance": FLOAT64}
     return [
-        _row(
+        row(
             "inversion_1024_problems",
             ours=mine,
             limit=_INVERSION_LIMIT_SECONDS,
@@ -198,7 +122,7 @@ def _inversion() -> list[Row]:
             note=early,
             **common,
         ),
-        _row("inversion_1024_problems_default_qubit", ours=mine, peer=slow, scale=_S, note=f"{part} {early}", **common),
+        row("inversion_1024_problems_default_qubit", ours=mine, peer=slow, scale=S, note=f"{part} {early}", **common),
     ]
 
 
@@ -211,7 +135,7 @@ def _statevector(qubits: int) -> list[Row]:
         ours.batch_gradients(problem), lightning.one_by_one(problem), tolerance=FLOAT64, seconds=8.0, fewest=3
     )
     work = f"One model of {qubits} qubits and 4 layers, 8 records: loss and gradient, float64"
-    return [_row(f"statevector_{qubits}_qubits", ours=mine, peer=peer, scale=_MS, work=work, tolerance=FLOAT64)]
+    return [row(f"statevector_{qubits}_qubits", ours=mine, peer=peer, scale=MS, work=work, tolerance=FLOAT64)]
 
 
 WORKLOADS = (
@@ -238,6 +162,7 @@ WORKLOADS = (
     Workload(
         rows=("per_example_gradients_batch_256", "per_example_gradients_batch_256_opacus"), threads=1, run=_per_example
     ),
+    *PROTOCOLS,
     Workload(rows=("inversion_1024_problems", "inversion_1024_problems_default_qubit"), threads=2, run=_inversion),
     Workload(rows=("statevector_12_qubits",), threads=2, run=partial(_statevector, 12)),
     Workload(rows=("statevector_16_qubits",), threads=2, run=partial(_statevector, 16)),

@@ -17,7 +17,7 @@ from qfl_sec.accounting import (
     grid_for,
     privacy_curve,
 )
-from qfl_sec.contracts import ADVERSARIES, Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
+from qfl_sec.contracts import UPDATE_READERS, Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
 
 CLIPPING_SLACK = 1e-5
 """Relative rounding error of a clipped norm that is no violation; single precision stays below."""
@@ -248,7 +248,7 @@ def _guarantees_of(defense: DpSgd, setup: Setup, client: int, noise_multiplier: 
     )
     others = [
         replace(server, adversary=other, mechanism=f"{mechanism}; this view is computed from the server's")
-        for other in ADVERSARIES
+        for other in UPDATE_READERS
         if other != "server"
     ]
     return [server, *others]

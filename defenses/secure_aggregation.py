@@ -1,6 +1,7 @@
 """Secure aggregation: the server learns the sum of a round's updates and no single one."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -20,7 +21,7 @@ from qfl_sec.contracts import (
     View,
 )
 from qfl_sec.defenses.fixed_point import FixedPoint, Integers
-from qfl_sec.defenses.pairwise_masks import SECRET_BYTES, pairwise_masks
+from qfl_sec.defenses.pairwise_masks import SECRET_BYTES, agreed_seeds, derived_seed, pair_name, pairwise_masks
 from qfl_sec.randomness import Streams
 
 
@@ -29,7 +30,8 @@ class SecureAggregation(Defense):
     """Secure aggregation: pairwise masks hide each update from the server, which learns only their weighted sum.
 
     In each round every selected client makes a fresh X25519 key pair, agrees on a seed with each other one, and adds
-    the masks that these seeds expand to. Before, it multiplies its update by its share of the average and encodes it
+    the masks that these seeds expand to. On a channel that distributes keys, pairs take their seeds from it instead.
+    Before, it multiplies its update by its share of the average and encodes it
     as integers modulo 2^bits; the masks cancel in the sum, which the server decodes. The average differs from the
     exact one by at most clients_per_round x 2^-(fraction_bits + 1) a coordinate.
 
@@ -60,8 +62,9 @@ class SecureAggregation(Defense):
     """
 
     name: ClassVar[str] = "secure_aggregation"
-    # Not a field: who is selected when is no parameter of the defense.
+    # Not fields: who is selected when, and which keys a channel gave, are no parameters of the defense.
     _schedule: ClassVar[tuple[tuple[int, ...], ...] | None] = None
+    _shared: ClassVar[tuple[Callable[[int, int], bytes], ...]] = ()
 
     bits: int = 32
     fraction_bits: int = 24
@@ -95,6 +98,13 @@ class SecureAggregation(Defense):
         object.__setattr__(prepared, "_schedule", setup.schedule)
         return prepared
 
+    def with_shared_keys(self, keys: Callable[[int, int], bytes]) -> Self:
+        """Return a copy whose masks grow from keys that pairs of clients got over a quantum channel."""
+        keyed = replace(self)
+        object.__setattr__(keyed, "_schedule", self._schedule)
+        object.__setattr__(keyed, "_shared", (keys,))
+        return keyed
+
     def uploads(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Integers:
         """Return what each client sends: its weighted update, encoded and masked.
 
@@ -122,12 +132,24 @@ class SecureAggregation(Defense):
             raise ValueError(
                 "Expected finite updates: secure_aggregation cannot encode others. Lower the learning rate."
             )
-        streams = Streams(generator.initial_seed())
-        roles = [f"secure aggregation client {client} round {round}" for client in self._schedule[round]]
-        secrets = [streams.numpy(role).bytes(SECRET_BYTES) for role in roles]
-        masks = pairwise_masks(secrets, length=updates.shape[1], context=f"qfl-sec round {round}".encode())
+        masks = pairwise_masks(
+            self._seeds(round, generator.initial_seed()), clients=len(updates), length=updates.shape[1]
+        )
         scaled = updates.double().clamp(-self.limit, self.limit) * weights.double().unsqueeze(1)
         return self.code.reduce(self.code.encode(scaled) + masks)
+
+    def _seeds(self, round: int, seed: int) -> Callable[[int, int], bytes]:
+        """Return what pairs of a round's clients share: from the channel if it distributes keys, else agreed on."""
+        assert self._schedule is not None
+        chosen, context = self._schedule[round], f"qfl-sec round {round}".encode()
+        if self._shared:
+            (shared,) = self._shared
+            return lambda own, other: derived_seed(
+                shared(*sorted((chosen[own], chosen[other]))), context=context + pair_name(own, other)
+            )
+        streams = Streams(seed)
+        roles = [f"secure aggregation client {client} round {round}" for client in chosen]
+        return agreed_seeds([streams.numpy(role).bytes(SECRET_BYTES) for role in roles], context=context)
 
     def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
         """Return the decoded sum of the uploads, (parameters,): all that the server gets.

@@ -1,5 +1,7 @@
 """Several defenses at once."""
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -9,9 +11,12 @@ from torch import Tensor
 from qfl_sec.contracts import (
     Adversary,
     AggregateView,
+    AnonymousUpdatesView,
     Defense,
+    Forwarded,
     GlobalModelsView,
     Guarantee,
+    InterceptedView,
     MechanismEvidence,
     PremiseCheck,
     ReleasedModelView,
@@ -20,16 +25,27 @@ from qfl_sec.contracts import (
     View,
 )
 
-_BY_CONTENT: tuple[type[View], ...] = (ReleasedModelView, GlobalModelsView, AggregateView, UpdatesView)
-"""Views from the least to the most: each can be computed from the next."""
+_BY_CONTENT: tuple[type[View], ...] = (
+    ReleasedModelView,
+    GlobalModelsView,
+    AggregateView,
+    AnonymousUpdatesView,
+    InterceptedView,
+    UpdatesView,
+)
+"""Views from the least to the most: of those that one adversary may have, each can be computed from the next.
+
+Who intercepts masked updates has their sum from the broadcasts, and nothing more.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stack(Defense):
     """Several defenses at once, their hooks called in this order.
 
-    Updates pass through every defense's `update`. Per-example gradients become one gradient once, and updates one
-    aggregate once, so at most one of the defenses may do each. An adversary sees the least that any of them leaves it.
+    Updates pass through every defense's `update`. Per-example gradients become one gradient once, updates are passed on
+    once and become one aggregate once, so at most one of the defenses may do each. An adversary sees the least that any
+    of them leaves it.
 
     Guarantee: all that its defenses guarantee. Whatever acts on a protected value afterwards is given nothing but that
         value, and whatever acts on updates before is part of what the client computes from its records; neither costs
@@ -55,7 +71,7 @@ class Stack(Defense):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"Expected each defense once in a stack, not {name!r} twice.")
-        for hooks in (("gradient", "expected_gradient"), ("aggregate",)):
+        for hooks in (("gradient", "expected_gradient"), ("forward",), ("aggregate",)):
             owners = [one.name for one in self.defenses if _overrides(one, *hooks)]
             if len(owners) > 1:
                 raise ValueError(
@@ -69,6 +85,10 @@ class Stack(Defense):
         """Return a stack of the prepared defenses."""
         return replace(self, defenses=tuple(one.prepare(setup) for one in self.defenses))
 
+    def with_shared_keys(self, keys: Callable[[int, int], bytes]) -> Self:
+        """Return a stack of defenses that have these keys."""
+        return replace(self, defenses=tuple(one.with_shared_keys(keys) for one in self.defenses))
+
     def expected_gradient(self, per_example: Tensor, mask: Tensor) -> Tensor:
         """Return what the one defense that acts on gradients gives on average."""
         return self._on_gradients.expected_gradient(per_example, mask)
@@ -77,6 +97,16 @@ class Stack(Defense):
     def withholds(self) -> bool:
         """Whether any of the defenses leaves out coordinates."""
         return any(one.withholds for one in self.defenses)
+
+    def expected_update(self, updates: Tensor) -> Tensor:
+        """Return what the defenses give on average, one after the other."""
+        for one in self.defenses:
+            updates = one.expected_update(updates)
+        return updates
+
+    def update_noise_std(self) -> float:
+        """Return the deviation of the noise that the defenses add to updates altogether."""
+        return math.hypot(*(one.update_noise_std() for one in self.defenses))
 
     def noise_std(self) -> float:
         """Return the deviation of the noise that this defense adds."""
@@ -92,6 +122,10 @@ class Stack(Defense):
             updates = one.update(updates, round=round, generator=generator)
         return updates
 
+    def forward(self, updates: Tensor, *, round: int, generator: torch.Generator) -> Forwarded | None:
+        """Let the one defense that passes updates on do so."""
+        return self._owner("forward").forward(updates, round=round, generator=generator)
+
     def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
         """Return what the one defense that aggregates gives."""
         owner = self._owner("aggregate")
@@ -106,6 +140,8 @@ class Stack(Defense):
         left = [one.view_for(adversary, default) for one in self.defenses]
         if None in left:
             return None
+        if set(left) == {default}:
+            return default
         known = [view for view in left if view in _BY_CONTENT]
         if len(known) < len(left):
             names = ", ".join(view.__name__ for view in _BY_CONTENT)

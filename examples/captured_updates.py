@@ -3,7 +3,7 @@
     python examples/captured_updates.py captured
     qfl-sec attack captured
 
-Plain PennyLane and torch train here; the last function alone knows qfl-sec. The format: docs/captured-updates.md.
+Plain PennyLane and torch train here; the last two functions alone know qfl-sec. The format: docs/captured-updates.md.
 """
 
 import sys
@@ -64,10 +64,10 @@ def federation():
     return rounds, weights, members, (features, labels, owners), reference, test
 
 
-def save(folder):
-    """Hand all of it to qfl-sec."""
+def captured():
+    """Return all of it as qfl-sec takes it."""
     rounds, final, members, (features, labels, owners), reference, test = federation()
-    capture = Capture(
+    return Capture(
         model=UserCircuit(circuit=str(Path(__file__).with_name("my_circuit.py")) + ":circuit", weight_shape=SHAPE),
         federation=FederationSpec(
             clients=CLIENTS,
@@ -91,7 +91,11 @@ def save(folder):
         ),
         final_weights=final,
     )
-    save_capture(capture, Path(folder))
+
+
+def save(folder):
+    """Hand all of it to qfl-sec."""
+    save_capture(captured(), Path(folder))
 
 
 if __name__ == "__main__":

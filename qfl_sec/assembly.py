@@ -13,15 +13,20 @@ from types import MappingProxyType
 from qfl_sec import __version__
 from qfl_sec.bounds import ceilings_of, drawn_curves
 from qfl_sec.captured_data import CapturedData
+from qfl_sec.channel import ChannelSpec, eavesdropper_view
+from qfl_sec.channel_entries import channel_entries
 from qfl_sec.checking import InputError
+from qfl_sec.compute import ComputeSpec, is_delegated, quantum_server_view
 from qfl_sec.contracts import (
     ADVERSARIES,
     Adversary,
     AggregateView,
+    AnonymousUpdatesView,
     Defense,
     GlobalModelsView,
-    Question,
+    InterceptedView,
     ReleasedModelView,
+    ServerComputeView,
     UpdatesView,
     View,
     reads_updates,
@@ -33,15 +38,14 @@ from qfl_sec.experiment import Experiment, dumps, setting_id
 from qfl_sec.federation import TrainingConfig
 from qfl_sec.grid import Plan
 from qfl_sec.instruments import Planted, check_instruments
-from qfl_sec.measuring import QUESTIONS, accuracy, measure, resampler
+from qfl_sec.judging import verdicts
+from qfl_sec.measuring import accuracy, measure, questions_of, resampler
 from qfl_sec.pairing import pair
 from qfl_sec.planting import can_plant, find_planted
 from qfl_sec.results import (
     SCHEMA,
     AdversaryEntry,
-    Ceiling,
     GuaranteeEntry,
-    Instrument,
     Measurement,
     Premise,
     QuestionEntry,
@@ -50,20 +54,24 @@ from qfl_sec.results import (
     Subject,
     Utility,
     Variant,
-    Verdict,
 )
 from qfl_sec.scoring import HIT_TOLERANCE
 from qfl_sec.setting_entries import describe_settings
 from qfl_sec.store import Store
-from qfl_sec.verdicts import VerdictInputs, judge
-from qfl_sec.views import DEFAULT_VIEWS, view_type
+from qfl_sec.views import DEFAULT_VIEWS, adversaries
+
+LINKAGE_MARGIN = 0.05
+"""By how much linkage may beat guessing unless the experiment says otherwise."""
 
 BASELINES = ("centralised", "classical")
 
 IN_WORDS: Mapping[type[View], tuple[str, ...]] = MappingProxyType(
     {
         UpdatesView: ("global model of each round", "each client's update"),
+        InterceptedView: ("global model of each round", "what it intercepts of updates"),
+        AnonymousUpdatesView: ("global model of each round", "each update without its sender"),
         AggregateView: ("global model of each round", "the sum of the updates"),
+        ServerComputeView: ("global model of each round", "the angles that encode each record"),
         GlobalModelsView: ("global model of each round",),
         ReleasedModelView: ("final model",),
     }
@@ -71,11 +79,19 @@ IN_WORDS: Mapping[type[View], tuple[str, ...]] = MappingProxyType(
 """What a view holds, the most telling part last."""
 
 LABELS: Mapping[Adversary, str] = MappingProxyType(
-    {"server": "curious server", "client": "another client", "recipient": "user of the released model"}
+    {
+        "server": "curious server",
+        "client": "another client",
+        "recipient": "user of the released model",
+        "eavesdropper": "eavesdropper",
+        "quantum_server": "quantum server",
+    }
 )
 
 
-def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path) -> Results:
+def assemble(
+    experiment: Experiment, plan: Plan, store: Store, transcripts: Path, *, planted: Sequence[Planted] | None = None
+) -> Results:
     """Derive everything that an audit found.
 
     Args:
@@ -83,6 +99,7 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         plan: Its trainings and cells.
         store: Raw scores.
         transcripts: Folder of transcripts.
+        planted: What the attacks found of leaks planted for them, where that is known; None runs them on such leaks.
 
     Raises:
         InputError: If nothing was trained, or a transcript or score is damaged.
@@ -91,19 +108,24 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
     variants = experiment.variants()
     if not evidence.all_trainings():
         raise InputError("No training has finished, so there is nothing to report. See the failures above.")
-    measurements = [
-        measurement
+    measured = [
+        one
         for variant, resolved in variants
         for defense in resolved.defenses
-        for question in QUESTIONS
-        for adversary in ADVERSARIES
-        for measurement in measure(evidence, variant.id, resolved, defense, adversary, question)
+        for question in questions_of(experiment)
+        for adversary in adversaries(resolved.channel, resolved.compute)
+        for one in measure(evidence, variant.id, resolved, defense, adversary, question)
     ]
+    measurements = [one.measurement for one in measured]
+    present = {one.adversary for one in measurements}
+    channels = [resolved.channel for _, resolved in variants]
+    computes = [resolved.compute for _, resolved in variants]
     ceilings = ceilings_of(evidence, measurements)
     guarantees = [entry for variant, resolved in variants for entry in _guarantees(evidence, variant, resolved)]
     premises = [entry for variant, resolved in variants for entry in _premises(evidence, variant, resolved)]
     trained = evidence.all_trainings()
-    instruments = check_instruments(trained, measurements, guarantees, _plant(experiment, measurements, trained))
+    found = _plant(experiment, measurements, trained) if planted is None else planted
+    instruments = check_instruments(trained, measurements, guarantees, found)
     return Results(
         schema=SCHEMA,
         sample=False,
@@ -122,7 +144,9 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
                 trained={one.task.setting for one in trained},
             ),
         ),
-        adversaries=tuple(_adversary(one, experiment.defenses) for one in ADVERSARIES),
+        adversaries=tuple(
+            _adversary(one, experiment.defenses, channels, computes) for one in ADVERSARIES if one in present
+        ),
         questions=_questions(experiment),
         measurements=tuple(measurements),
         utility=tuple(entry for variant, resolved in variants for entry in _utility(evidence, variant, resolved)),
@@ -133,9 +157,13 @@ def assemble(experiment: Experiment, plan: Plan, store: Store, transcripts: Path
         guarantees=tuple(guarantees),
         premises=tuple(premises),
         instruments=tuple(instruments),
-        verdicts=tuple(_verdicts(experiment, measurements, ceilings, premises, instruments)),
+        verdicts=tuple(verdicts(measured, ceilings, premises, instruments, _questions(experiment))),
         paired=tuple(
             entry for variant, resolved in variants for entry in pair(evidence, variant.id, resolved, measurements)
+        ),
+        trainings=tuple(evidence.records()),
+        channels=tuple(
+            entry for variant, resolved in variants for entry in channel_entries(evidence, variant.id, resolved)
         ),
     )
 
@@ -145,7 +173,7 @@ def _plant(experiment: Experiment, measurements: list[Measurement], trained: lis
     configs = [one.task.config for one in trained if one.task.kind == "federated"]
     settings = {setting_id(defense): defense for defense in experiment.defenses}
     used = {
-        (one.attack, view_type(one.adversary, settings[one.setting]) is AggregateView)
+        (one.attack, settings[one.setting].view_for(one.adversary, DEFAULT_VIEWS[one.adversary]) is AggregateView)
         for one in measurements
         if one.status == "measured"
     }
@@ -197,12 +225,23 @@ def _federation_in_words(config: TrainingConfig) -> str:
     return f"captured elsewhere: {text.rpartition(', ')[0]}" if isinstance(config.data, CapturedData) else text
 
 
-def _adversary(adversary: Adversary, defenses: Sequence[Defense]) -> AdversaryEntry:
-    """Say what an adversary sees, and what instead where a defense leaves it less."""
+def _adversary(
+    adversary: Adversary,
+    defenses: Sequence[Defense],
+    channels: Iterable[ChannelSpec] = (),
+    computes: Iterable[ComputeSpec] = (),
+) -> AdversaryEntry:
+    """Say what an adversary sees, and what instead where a defense, the channel or blind computing leaves it less."""
     usual = DEFAULT_VIEWS[adversary]
     instead: dict[str, list[str]] = {}
+    if adversary == "eavesdropper":
+        silent = sorted({one.name for one in channels if eavesdropper_view(one) is None})
+        instead |= {"nothing": [f"{name} channels" for name in silent]} if silent else {}
+    if adversary == "quantum_server":
+        hidden = sorted({one.name for one in computes if is_delegated(one) and quantum_server_view(one) is None})
+        instead |= {"the sizes of circuits": [f"{name} computing" for name in hidden]} if hidden else {}
     for defense in defenses:
-        seen = view_type(adversary, defense)
+        seen = defense.view_for(adversary, usual)
         if seen is not usual:
             left = "nothing" if seen is None else IN_WORDS[seen][-1]
             name = " + ".join(one.name for one in parts(defense))
@@ -213,7 +252,8 @@ def _adversary(adversary: Adversary, defenses: Sequence[Defense]) -> AdversaryEn
 
 def _questions(experiment: Experiment) -> tuple[QuestionEntry, ...]:
     tolerances = experiment.tolerances
-    return (
+    guessed = min(1.0, 1 / experiment.federation.clients_per_round + LINKAGE_MARGIN)
+    entries = (
         QuestionEntry(
             id="membership",
             label="Is this record in the data?",
@@ -226,7 +266,14 @@ def _questions(experiment: Experiment) -> tuple[QuestionEntry, ...]:
             measure="records rebuilt to within 5 % of every feature's range",
             tolerance=tolerances.reconstruction,
         ),
+        QuestionEntry(
+            id="linkage",
+            label="Who sent this update?",
+            measure="updates put down to the client who sent them",
+            tolerance=guessed if tolerances.linkage is None else tolerances.linkage,
+        ),
     )
+    return tuple(entry for entry in entries if entry.id in questions_of(experiment))
 
 
 def _utility(evidence: Evidence, variant: Variant, experiment: Experiment) -> Iterable[Utility]:
@@ -242,9 +289,11 @@ def _utility(evidence: Evidence, variant: Variant, experiment: Experiment) -> It
 
 def _guarantees(evidence: Evidence, variant: Variant, experiment: Experiment) -> Iterable[GuaranteeEntry]:
     """Yield each setting's guarantee for each adversary and client: the weakest over the seeds."""
+    present = adversaries(experiment.channel, experiment.compute)
     for defense in experiment.defenses:
         setting = setting_id(defense)
-        claimed = [one for trained in evidence.trainings(variant.id, setting) for one in trained.metadata.guarantees]
+        found = [one for trained in evidence.trainings(variant.id, setting) for one in trained.metadata.guarantees]
+        claimed = [one for one in found if one.adversary in present]
         claimed.sort(key=lambda one: (ADVERSARIES.index(one.adversary), -1 if one.client is None else one.client))
         for _, group in groupby(claimed, key=lambda one: (one.adversary, one.client)):
             worst = max(group, key=lambda one: one.epsilon)
@@ -275,47 +324,3 @@ def _premises(evidence: Evidence, variant: Variant, experiment: Experiment) -> I
                 checks.setdefault(check.premise, []).append(Premise(variant=variant.id, setting=setting, **vars(check)))
         for found in checks.values():
             yield next((check for check in found if check.passed is False), found[0])
-
-
-def _verdicts(
-    experiment: Experiment,
-    measurements: list[Measurement],
-    ceilings: list[Ceiling],
-    premises: list[Premise],
-    instruments: list[Instrument],
-) -> Iterable[Verdict]:
-    """Yield one verdict for each variant, setting, question and adversary: about its strongest attack."""
-    tolerances: dict[Question, float] = {entry.id: entry.tolerance for entry in _questions(experiment)}
-    trustworthy = all(instrument.passed for instrument in instruments)
-
-    def place(one: Measurement | Ceiling) -> tuple[str, str, Question, Adversary]:
-        return one.variant, one.setting, one.question, one.adversary
-
-    bounds = {place(ceiling): ceiling.rate for ceiling in ceilings}
-    for where, group in groupby(measurements, key=place):
-        variant, setting, question, adversary = where
-        strongest = max(group, key=lambda one: -1.0 if one.success is None else one.success.low)
-        premises_hold = all(
-            check.passed is not False for check in premises if (check.variant, check.setting) == (variant, setting)
-        )
-        judged = judge(
-            VerdictInputs.of(
-                strongest,
-                ceiling=bounds.get(where),
-                tolerance=tolerances[question],
-                instruments_passed=trustworthy,
-                premises_passed=premises_hold,
-            )
-        )
-        yield Verdict(
-            variant=variant,
-            setting=setting,
-            question=question,
-            adversary=adversary,
-            attack=strongest.attack,
-            evidence=judged.evidence,
-            evidence_reason=judged.evidence_reason,
-            ceiling=bounds.get(where),
-            verdict=judged.verdict,
-            reason=judged.reason,
-        )

@@ -78,6 +78,8 @@ def _read_at(one: Measurement, guessing: float | None) -> float | None:
         return one.membership.false_positive_rate_high
     if one.reconstruction is not None:
         return one.reconstruction.guess_probability_high
+    if one.question == "linkage":
+        return None  # a guarantee for records bounds nothing about clients
     return STRICT if one.question == "membership" else guessing
 
 

@@ -12,13 +12,17 @@ from typing import ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-Adversary = Literal["server", "client", "recipient"]
-"""Who looks: the curious server, a passive client, a user of the released model."""
+Adversary = Literal["server", "client", "recipient", "eavesdropper", "quantum_server"]
+"""Who looks: the curious server, a passive client, a user of the released model, whoever taps the channel, and whoever
+runs the clients' circuits for them."""
 
-ADVERSARIES: tuple[Adversary, ...] = ("server", "client", "recipient")
+ADVERSARIES: tuple[Adversary, ...] = ("server", "client", "recipient", "eavesdropper", "quantum_server")
 
-Question = Literal["membership", "reconstruction"]
-"""What an attack asks: was this record used, and what did the records look like."""
+UPDATE_READERS: tuple[Adversary, ...] = ADVERSARIES[:4]
+"""Those whose views are computed from what leaves the clients as updates: a guarantee of updates covers them alone."""
+
+Question = Literal["membership", "reconstruction", "linkage"]
+"""What an attack asks: was this record used, what did the records look like, and which client sent this update."""
 
 PrivacyCurve = tuple[tuple[float, float], ...]
 """Points (epsilon, delta) of a mechanism's privacy profile, by rising epsilon."""
@@ -26,6 +30,10 @@ PrivacyCurve = tuple[tuple[float, float], ...]
 
 class NotApplicableError(ValueError):
     """An attack cannot run on this setting; the message says why. The cell is reported as not tested."""
+
+
+class LostRoundError(ValueError):
+    """What arrived of a round cannot be aggregated; the message says why. The round then changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +81,20 @@ class MechanismEvidence:
         noise_std: Root mean square of released minus expected gradient, over coordinates.
         noise_draws: How many coordinates that is.
         sampling: How batches were in fact drawn.
+        largest_update_l1: Largest L1 norm of an update that leaves a client, before its noise.
+        largest_update_l2: Largest L2 norm of the same.
+        update_noise_std: Root mean square of sent minus expected update, over coordinates.
+        update_noise_draws: How many coordinates that is.
     """
 
     largest_contribution: float
     noise_std: float
     noise_draws: int
     sampling: Literal["fixed", "poisson"]
+    largest_update_l1: float = 0.0
+    largest_update_l2: float = 0.0
+    update_noise_std: float = 0.0
+    update_noise_draws: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,9 +212,12 @@ class AggregateView(GlobalModelsView):
 
     Attributes:
         aggregates: (rounds, parameters)
+        delivered: (rounds, clients a round), false where the channel aborted and the update is not in the average;
+            None if nothing was lost.
     """
 
     aggregates: Tensor
+    delivered: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +227,73 @@ class UpdatesView(GlobalModelsView):
     Attributes:
         selected: (rounds, clients a round), whose update it is.
         updates: (rounds, clients a round, parameters), each as transmitted: new weights minus old, angles wrapped.
+        delivered: (rounds, clients a round), false where the channel aborted and `updates` holds zeros; None if nothing
+            was lost.
     """
 
     selected: Tensor
     updates: Tensor
+    delivered: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterceptedView(UpdatesView):
+    """The global models, and what an eavesdropper got of the updates on their way.
+
+    An attack that can do with parts of updates names this type in `requires`: `UpdatesView` alone does not cover it.
+
+    Attributes:
+        known: (rounds, clients a round, parameters), true where `updates` holds what was sent; zero elsewhere.
+    """
+
+    known: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnonymousUpdatesView(GlobalModelsView):
+    """The global models and every update, but not whose it is, as a server behind forwarding clients holds them.
+
+    Who took part in which round is no secret: the schedule says so, and `delivered` says whose update was lost.
+
+    Attributes:
+        updates: (rounds, clients a round, parameters), in the order in which they came; zeros after a round's last.
+        delivered: (rounds, clients a round), by the places of the schedule; None if nothing was lost.
+        shuffles: (rounds, hops, clients a round), which place of its input each place of a hop's output came from: told
+            by hops that collude with the server, -1 for the others; None if none does.
+    """
+
+    updates: Tensor
+    delivered: Tensor | None = None
+    shuffles: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerComputeView(GlobalModelsView):
+    """The circuits that clients have run elsewhere, as the quantum server that runs them holds them.
+
+    Attributes:
+        angles: (rounds, clients a round, steps x slots, angles), the gate parameters that encode each record; zeros in
+            an empty slot. What else a circuit holds is the model.
+        filled: (rounds, clients a round, steps x slots), whether a record was run.
+    """
+
+    angles: Tensor
+    filled: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forwarded:
+    """What reached the server of one round's updates after others had passed them on.
+
+    Attributes:
+        received: (clients, parameters), in the order in which they came.
+        order: (clients,), which place among those sent each came from: the truth.
+        shuffles: (hops, clients), the same for each hop that tells the server, -1 for the others; None if none does.
+    """
+
+    received: Tensor
+    order: Tensor
+    shuffles: Tensor | None = None
 
 
 class Defense(ABC):
@@ -230,6 +312,15 @@ class Defense(ABC):
 
     def prepare(self, setup: Setup) -> Self:
         """Calibrate against the drawn schedule, once a training; return the defense that the hooks are called on."""
+        return self
+
+    def with_shared_keys(self, keys: Callable[[int, int], bytes]) -> Self:
+        """Use keys that pairs of clients get over the channel; called after `prepare` where there are any.
+
+        Args:
+            keys: The 32 bytes that two clients, the lower number first, share all through the training. Raises
+                `LostRoundError` if the channel gave them none.
+        """
         return self
 
     def expected_gradient(self, per_example: Tensor, mask: Tensor) -> Tensor:
@@ -261,6 +352,21 @@ class Defense(ABC):
     def update(self, updates: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
         """Change what leaves each client: (clients, parameters) to the same shape."""
         return updates
+
+    def expected_update(self, updates: Tensor) -> Tensor:
+        """Return what `update` gives on average for (..., parameters); differentiable, like `expected_gradient`.
+
+        Left at the identity by a defense that changes updates otherwise than by clipping and noise.
+        """
+        return updates
+
+    def update_noise_std(self) -> float:
+        """Return the standard deviation that `update` adds to each coordinate; public, 0 by default."""
+        return 0.0
+
+    def forward(self, updates: Tensor, *, round: int, generator: torch.Generator) -> Forwarded | None:
+        """Pass updates that are on their way (clients, parameters) through others; None if they go straight there."""
+        return None
 
     def aggregate(self, updates: Tensor, weights: Tensor, *, round: int, generator: torch.Generator) -> Tensor:
         """Combine updates (clients, parameters) by weights (clients,), which sum to one, into (parameters,)."""
@@ -357,6 +463,8 @@ class Architecture:
         sampled: The same from a number of shots, third, and a generator, fourth: what a device answers; no derivatives.
             None for a model that nobody measures.
         kernel: Closed forms of the gradients; None where only `outputs` can be differentiated.
+        encoding: Records (..., features) to the gate parameters that depend on them, (..., angles): what somebody who
+            runs the circuits reads. None for a model that is no circuit.
     """
 
     n_parameters: int
@@ -366,6 +474,7 @@ class Architecture:
     outputs: Callable[[Tensor, Tensor], Tensor]
     sampled: Callable[[Tensor, Tensor, int, torch.Generator], Tensor] | None = None
     kernel: GradientKernel | None = None
+    encoding: Callable[[Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -427,7 +536,18 @@ class Reconstructions:
         return self.records[torch.arange(len(best)), best]
 
 
-Scores = MembershipScores | Reconstructions
+@dataclass(frozen=True, kw_only=True)
+class LinkageScores:
+    """The client who is taken to have sent each update.
+
+    Attributes:
+        senders: (rounds, clients a round), in the order in which updates came; -1 where none did.
+    """
+
+    senders: Tensor
+
+
+Scores = MembershipScores | Reconstructions | LinkageScores
 
 
 class Attack(ABC):
@@ -471,10 +591,16 @@ class Attack(ABC):
 
 
 def visible(requires: Sequence[type[View]], view: type[View] | None) -> bool:
-    """Return whether an attack that requires one of these views can be handed that one."""
-    return view is not None and issubclass(view, tuple(requires))
+    """Return whether an attack that requires one of these views can be handed that one.
+
+    A view of parts of updates is no view of updates, unless the attack names it.
+    """
+    if view is None:
+        return False
+    partial = issubclass(view, InterceptedView)
+    return issubclass(view, tuple(one for one in requires if not (partial and one is UpdatesView)))
 
 
 def reads_updates(requires: Sequence[type[View]]) -> bool:
     """Return whether an attack that requires one of these views can do with nothing less than updates or their sums."""
-    return all(issubclass(view, UpdatesView | AggregateView) for view in requires)
+    return all(issubclass(view, UpdatesView | AnonymousUpdatesView | AggregateView) for view in requires)

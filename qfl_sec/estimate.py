@@ -146,7 +146,8 @@ def _training_seconds(task: TrainingTask, rates: dict[str, _Rate]) -> float:
 
 def _cell_seconds(cell: CellTask, rates: dict[str, _Rate]) -> float:
     rate = _rate(cell.training, rates)
-    seen = view_type(cell.adversary, cell.training.config.defense)
+    config = cell.training.config
+    seen = view_type(cell.adversary, config.defense, config.channel, config.compute)
     assert seen is not None  # else there would be no cell
     evaluations = cell.attack.circuit_evaluations(
         rate.setup, view=seen, candidates=rate.candidates, reference=rate.reference

@@ -1,5 +1,6 @@
 """What the runs of one setting left behind, gathered for scoring: transcripts, truths, raw scores."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from qfl_sec.contracts import Adversary, Attack, Scores
 from qfl_sec.grid import CellTask, Plan, TrainingTask
 from qfl_sec.harness import scores_from_bytes
 from qfl_sec.population import Population
+from qfl_sec.results import TrainingRecord
 from qfl_sec.runner import is_trained
 from qfl_sec.store import CellRow, Store
 from qfl_sec.transcript import Metadata, Transcript, Truth, load_truth
@@ -17,13 +19,18 @@ from qfl_sec.transcript import Metadata, Transcript, Truth, load_truth
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished training: what was public, what was true, whose data it was, and where it started, (parameters,)."""
+    """A finished training: what was public, what was true, whose data it was, where it started, (parameters,); hashes.
+
+    `transcript_sha256` is over metadata, tensors and model, `truth_sha256` over the truth's file.
+    """
 
     task: TrainingTask
     metadata: Metadata
     truth: Truth
     population: Population
     initial_weights: Tensor
+    transcript_sha256: str
+    truth_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +65,15 @@ class Evidence:
                 metadata = transcript.metadata
                 if population.fingerprint != metadata.data_fingerprint:
                     raise InputError(f"{folder}: made from other data than {task.config.data.title} holds. Remove it.")
+                transcript_sha256, truth_sha256 = hashes(folder)
                 self._trained[task.key] = Trained(
                     task=task,
                     metadata=metadata,
                     truth=load_truth(folder, metadata),
                     population=population,
                     initial_weights=transcript.global_weights[0].clone(),
+                    transcript_sha256=transcript_sha256,
+                    truth_sha256=truth_sha256,
                 )
         for cell in plan.cells:
             place = (cell.training.variant, cell.training.setting, cell.adversary, cell.attack.name)
@@ -73,6 +83,22 @@ class Evidence:
         """Return the finished trainings of a setting, by the order of the seeds."""
         tasks = self._tasks.get((variant, setting), [])
         return [self._trained[task.key] for task in tasks if task.key in self._trained]
+
+    def records(self) -> list[TrainingRecord]:
+        """Return which transcript each finished training of the plan is, in its order."""
+        return [
+            TrainingRecord(
+                variant=variant,
+                setting=setting,
+                seed=task.seed,
+                key=task.key,
+                transcript_sha256=self._trained[task.key].transcript_sha256,
+                truth_sha256=self._trained[task.key].truth_sha256,
+            )
+            for (variant, setting), tasks in self._tasks.items()
+            for task in tasks
+            if task.key in self._trained
+        ]
 
     def all_trainings(self) -> list[Trained]:
         """Return every finished training once."""
@@ -92,3 +118,18 @@ class Evidence:
             scores, control = scores_from_bytes(row.scores)
             scored.append(ScoredCell(trained=trained, scores=scores, control=control, sha256=row.scores_sha256))
         return scored, missing
+
+
+def hashes(folder: Path) -> tuple[str, str]:
+    """Return the sha256 over a transcript's public files, and that of its truth.
+
+    Raises:
+        InputError: If one of its files cannot be read.
+    """
+    names = ("metadata.json", "tensors.safetensors", "model.safetensors", "truth.safetensors")
+    try:
+        *public, truth = (hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names)
+    except OSError as error:
+        reason = f"{error.filename}: cannot be read ({error.strerror})"
+        raise InputError(f"{reason}. Restore the transcript, or run the audit again.") from None
+    return hashlib.sha256(" ".join(public).encode()).hexdigest(), truth

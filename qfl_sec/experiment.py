@@ -10,15 +10,17 @@ from dataclasses import dataclass, field, replace
 from datetime import date, time
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tomli_w
 
 from qfl_sec import plugins
 from qfl_sec.batches import steps_per_round
 from qfl_sec.captured_data import CapturedData
+from qfl_sec.channel import ChannelSpec, PlainChannel, is_watched
 from qfl_sec.checking import InputError
-from qfl_sec.contracts import Attack, Defense
+from qfl_sec.compute import ComputeSpec, LocalCompute, PlainCloud, check_compute, is_delegated
+from qfl_sec.contracts import Attack, Defense, ServerComputeView
 from qfl_sec.datasets import DataSpec, inspect
 from qfl_sec.defenses.stack import Stack
 from qfl_sec.experiment_file import override, read_toml
@@ -31,8 +33,6 @@ from qfl_sec.tables import (
     SWEPT,
     TABLES,
     Axis,
-    ChannelSpec,
-    ComputeSpec,
     ReportSpec,
     RunSpec,
     Tolerances,
@@ -61,8 +61,10 @@ MAX_POINTS = 1_000
 """Most points of a sweep: more is a slip of the pen."""
 
 
-def _built_in_attacks() -> tuple[Attack, ...]:
-    return tuple(plugins.get("attack", name)() for name in plugins.BUILT_IN["attack"])
+def _built_in_attacks(*, cloud: bool) -> tuple[Attack, ...]:
+    found = tuple(plugins.get("attack", name)() for name in plugins.BUILT_IN["attack"])
+    asked = (attack for attack in found if attack.question != "linkage")
+    return tuple(attack for attack in asked if cloud or attack.requires != (ServerComputeView,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +75,12 @@ class Experiment:
         data: The data and its splits, or what was captured elsewhere.
         model: What is trained.
         federation: How.
-        channel: What carries the messages.
+        channel: What carries updates from the clients to the server.
         compute: Who runs the circuits.
         defenses: One entry a setting, without repetition; the undefended baseline comes first and is always there.
         sweep: Further axes.
-        attacks: One of each name; by default all built-in ones.
+        attacks: One of each name; by default all built-in ones but those that ask who sent an update, and those that
+            read circuits where no cloud sees any.
         tolerances: What leak is acceptable.
         report: What the report shows first.
         run: The seeds.
@@ -89,11 +92,11 @@ class Experiment:
     data: DataSpec | CapturedData = field(default_factory=DataSpec)
     model: ModelSpec = field(default_factory=VariationalClassifier)
     federation: FederationSpec = field(default_factory=FederationSpec)
-    channel: ChannelSpec = field(default_factory=ChannelSpec)
-    compute: ComputeSpec = field(default_factory=ComputeSpec)
+    channel: ChannelSpec = field(default_factory=PlainChannel)
+    compute: ComputeSpec = field(default_factory=LocalCompute)
     defenses: tuple[Defense, ...] = ()
     sweep: tuple[Axis, ...] = ()
-    attacks: tuple[Attack, ...] = field(default_factory=_built_in_attacks)
+    attacks: tuple[Attack, ...] = cast("tuple[Attack, ...]", None)  # until the other tables are known
     tolerances: Tolerances = field(default_factory=Tolerances)
     report: ReportSpec = field(default_factory=ReportSpec)
     run: RunSpec = field(default_factory=RunSpec)
@@ -102,6 +105,10 @@ class Experiment:
         undefended = plugins.get("defense", "none")()
         object.__setattr__(self, "defenses", tuple(_distinct([undefended, *self.defenses])))
         object.__setattr__(self, "report", replace(self.report, audited=as_table(self._find_audited())))
+        if cast("tuple[Attack, ...] | None", self.attacks) is None:
+            swept = {value for axis in self.sweep if axis.key == "compute.name" for value in axis.values}
+            cloud = isinstance(self.compute, PlainCloud) or PlainCloud.name in swept
+            object.__setattr__(self, "attacks", _built_in_attacks(cloud=cloud))
         attacks = [attack.name for attack in self.attacks]
         for name in attacks:
             if attacks.count(name) > 1:
@@ -174,9 +181,14 @@ class Experiment:
             if self.defenses[1:] or self.sweep or len(self.run.seeds) > 1:
                 remedy = "Remove [[defenses]] and [sweep], and set [run] seeds = [0]"
                 raise ValueError(f"[data] captured is one training, of one setting and one seed. {remedy}.")
+            if is_watched(self.channel):
+                raise ValueError("[channel]: updates captured elsewhere came over a channel unknown here. Remove it.")
+            if is_delegated(self.compute) or self.compute.shots is not None:
+                raise ValueError("[compute]: who computed updates captured elsewhere is unknown here. Remove it.")
             return
         info = inspect(self.data)
         self.model.check_fit(self.data.features, info.classes)
+        check_compute(self.compute, self.model, self.data.features, info.classes)
         left = 1 - self.data.test_fraction - self.data.reference_fraction
         if self.federation.clients > max(1.0, info.records * left * 1.1):
             raise ValueError(

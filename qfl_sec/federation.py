@@ -10,7 +10,8 @@ Reference:
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -20,10 +21,13 @@ from torch import Tensor
 
 from qfl_sec.batches import steps_per_round
 from qfl_sec.captured_data import CapturedData
+from qfl_sec.channel import Channel, ChannelSpec, PlainChannel, open_plain
+from qfl_sec.compute import Computation, ComputeSpec, LocalCompute, PatternCost
 from qfl_sec.conformance import check_gradients
 from qfl_sec.contracts import Architecture, Defense, Records, Setup
 from qfl_sec.datasets import DataSpec, Splits
 from qfl_sec.models import ModelSpec, architecture, equal_size_mlp, flat_weights, load_flat_weights
+from qfl_sec.parameter_shift import check_parameter_shift
 from qfl_sec.partition import Scheme, check_scheme
 from qfl_sec.population import Population, populate, toss_membership
 from qfl_sec.randomness import Streams
@@ -35,6 +39,9 @@ Kind = Literal["federated", "centralised", "classical"]
 
 GATE_RECORDS = 8
 """Records on which per-record gradients are held against a loop before training."""
+
+SHIFT_RECORDS = 3
+"""Records on which gradients from shifted circuits are held against differentiated ones before training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +121,7 @@ class TrainingConfig:
         data: The data set and its splits, or the records of a capture.
         model: The model.
         federation: The federation.
-        channel: Name of the channel between clients and server.
+        channel: What carries updates from the clients to the server.
         compute: Who runs the circuits.
         defense: The defense in place, not yet prepared.
         seed: Of all random streams.
@@ -124,8 +131,8 @@ class TrainingConfig:
     data: DataSpec | CapturedData
     model: ModelSpec
     federation: FederationSpec
-    channel: Literal["plain"] = "plain"
-    compute: Literal["local"] = "local"
+    channel: ChannelSpec = field(default_factory=PlainChannel)
+    compute: ComputeSpec = field(default_factory=LocalCompute)
     defense: Defense
     seed: int
     kind: Kind = "federated"
@@ -163,12 +170,20 @@ def build_model(config: TrainingConfig, splits: Splits) -> tuple[torch.nn.Module
     return module, architecture(module, n_features, n_classes)
 
 
-def train(config: TrainingConfig, *, key: str = "") -> Transcript:
+def train(
+    config: TrainingConfig,
+    *,
+    key: str = "",
+    open_channel: Callable[[ChannelSpec, Streams], Channel] = open_plain,
+    pattern_cost: PatternCost | None = None,
+) -> Transcript:
     """Train a federation and record it.
 
     Args:
         config: Everything that decides the training; same configuration, same bytes.
         key: The training's key, recorded with it.
+        open_channel: Opens the channel; the default knows the plain one alone.
+        pattern_cost: Tells what blind runs take; None leaves that out of the record.
 
     Raises:
         InputError: If data, model and federation do not fit together.
@@ -188,11 +203,23 @@ def train(config: TrainingConfig, *, key: str = "") -> Transcript:
     owned = [np.flatnonzero(members & (owners == client)) for client in range(federation.clients)]
     sizes = [len(records) for records in owned]
     setup = make_setup(config.defense, federation, owners, sizes, config.seed, len(weights))
+    # Baselines show what the model can do: no message of theirs travels, and nobody else computes.
+    spec = config.channel if config.kind == "federated" else PlainChannel()
+    compute = config.compute if config.kind == "federated" else LocalCompute()
+    if compute.shots is not None:
+        few = Records(features=reference.features[:SHIFT_RECORDS], labels=reference.labels[:SHIFT_RECORDS])
+        check_parameter_shift(arch, weights, few)
+    computation = Computation(compute, module, arch, Streams(config.seed), pattern_cost)
+    channel = open_channel(spec, Streams(config.seed).child("channel"))
     defense = config.defense.prepare(setup)
-    loop = RoundLoop(setup, defense, arch, population.candidates(federation.dtype), owned, config.seed)
+    if channel.pair_keys is not None:
+        defense = defense.with_shared_keys(channel.pair_keys)
+    candidates = population.candidates(federation.dtype)
+    loop = RoundLoop(setup, defense, arch, candidates, owned, channel, computation, config.seed)
     for round_ in range(setup.rounds):
         weights = loop.run_round(round_, weights)
     load_flat_weights(module, weights)
+    known, intercepted = loop.intercepted()
     hits, majority = score_test(
         arch, weights, population.splits.test, population.splits.reference, config.federation.dtype
     )
@@ -203,11 +230,13 @@ def train(config: TrainingConfig, *, key: str = "") -> Transcript:
             data_fingerprint=population.fingerprint,
             setup=setup,
             guarantees=defense.guarantees(setup),
-            premises=defense.premises(loop.evidence()),
+            premises=(*defense.premises(loop.evidence()), *computation.premises()),
             gradient_gap=gate.largest_gap,
             gradient_norm=gate.smallest_norm,
             gradients_checked=gate.records,
             test_records=len(hits),
+            links=loop.links(),
+            compute_costs=tuple(loop.costs),
         ),
         global_weights=torch.stack([*loop.global_weights, weights]),
         selected=torch.tensor(setup.schedule),
@@ -215,12 +244,18 @@ def train(config: TrainingConfig, *, key: str = "") -> Transcript:
         aggregates=torch.stack(loop.aggregates),
         batch_labels=loop.batch_labels(),
         state={name: value.detach().clone() for name, value in module.state_dict().items()},
+        delivered=loop.delivered(),
+        known=known,
+        intercepted=intercepted,
+        shuffles=loop.shuffles(),
+        circuit_angles=loop.circuit_angles(),
         truth=Truth(
             members=torch.from_numpy(members),
             clients=torch.from_numpy(owners),
             batch_records=loop.batch_records(),
             test_hits=hits,
             majority_hits=majority,
+            senders=loop.senders(),
         ),
     )
 

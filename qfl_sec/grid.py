@@ -22,13 +22,14 @@ from typing import Any
 
 from qfl_sec import datasets
 from qfl_sec.captured_data import CapturedData
+from qfl_sec.channel import ChannelSpec
 from qfl_sec.checking import InputError
-from qfl_sec.contracts import ADVERSARIES, Adversary, Attack, Defense, visible
+from qfl_sec.contracts import Adversary, Attack, Defense, visible
 from qfl_sec.defenses.stack import Stack
 from qfl_sec.experiment import Experiment, setting_id
 from qfl_sec.federation import Kind, TrainingConfig
 from qfl_sec.tasks import CellTask, Plan, TrainingTask
-from qfl_sec.views import view_type
+from qfl_sec.views import adversaries, view_type
 
 __all__ = [
     "CellTask",
@@ -79,7 +80,7 @@ def training_task(config: TrainingConfig, *, variant: str, setting: str) -> Trai
             "training": describe(config),
             "data": _fingerprint(config.data),
             "source": package_source(),
-            "plugins": plugin_sources(config.defense),
+            "plugins": plugin_sources(config.defense) | plugin_sources(config.channel),
             "libraries": library_versions(),
         }
     )
@@ -167,7 +168,7 @@ def computing_modules() -> dict[str, Path]:
     return {name: known[name] for name in sorted(found)}
 
 
-def plugin_sources(part: Defense | Attack) -> dict[str, str]:
+def plugin_sources(part: Defense | Attack | ChannelSpec) -> dict[str, str]:
     """Return the sha256 of each source that defines the class of a plug-in, or a base of it, outside this package.
 
     A single file counts alone; of a package all its modules count. Names are module names, never paths. Of a class
@@ -205,8 +206,8 @@ def _task(experiment: Experiment, variant: str, setting: str, defense: Defense, 
         data=experiment.data,
         model=experiment.model,
         federation=experiment.federation,
-        channel=experiment.channel.name,
-        compute=experiment.compute.name,
+        channel=experiment.channel,
+        compute=experiment.compute,
         defense=defense,
         seed=seed,
         kind=kind,
@@ -218,8 +219,9 @@ def _cells(training: TrainingTask, attacks: tuple[Attack, ...]) -> Iterator[Cell
     """Yield the cells of a training; baselines are not attacked."""
     if training.kind != "federated":
         return
-    for adversary in ADVERSARIES:
-        seen = view_type(adversary, training.config.defense)
+    config = training.config
+    for adversary in adversaries(config.channel, config.compute):
+        seen = view_type(adversary, config.defense, config.channel, config.compute)
         for attack in attacks:
             if visible(attack.requires, seen):
                 yield cell_task(training, adversary, attack)

@@ -49,6 +49,9 @@ def check_instruments(
     reconstruction = [one for one in measurements if one.reconstruction is not None]
     if reconstruction:
         checks.append(_reconstruction_control(reconstruction))
+    linkage = [one for one in measurements if one.question == "linkage" and one.success is not None]
+    if linkage:
+        checks.append(_linkage_control(linkage))
     doubly_accounted = [one for one in guarantees if one.epsilon_rdp is not None]
     if doubly_accounted:
         checks.append(_accountants(doubly_accounted))
@@ -119,6 +122,31 @@ def _reconstruction_control(measured: Sequence[Measurement]) -> Instrument:
     )
 
 
+def _linkage_control(measured: Sequence[Measurement]) -> Instrument:
+    """The control names senders no more often than guessing.
+
+    Hits of one round come together: their variance is k / (k - 1) times that of independent ones, as of the fixed
+    points of a random permutation of k, hence at most twice. Half as many trials allow for that.
+    """
+    confidence = 1 - FALSE_ALARM / len(measured)
+    worst, guessed, passed = 0.0, 0.0, True
+    for one in measured:
+        if one.control is None or one.guess is None:
+            return _without_control("linkage_control", _LINKAGE_LABEL)
+        low, _ = clopper_pearson(one.control.k / 2, one.control.n / 2, confidence=confidence)
+        worst = max(worst, one.control.k / one.control.n)
+        guessed = max(guessed, one.guess.high)
+        passed = passed and low <= one.guess.high
+    return Instrument(
+        id="linkage_control",
+        label=_LINKAGE_LABEL,
+        result=f"at most {100 * worst:.1f}% named, in {_counted(measured, 'measurement')}",
+        required=f"the {100 * guessed:.1f}% of guessing",
+        passed=passed,
+    )
+
+
+_LINKAGE_LABEL = "Updates that are everybody's are no one's"
 _MEMBERSHIP_LABEL = "Scores for the wrong client or record find no members"
 _RECONSTRUCTION_LABEL = "An unrelated update rebuilds nothing"
 

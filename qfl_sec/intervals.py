@@ -75,13 +75,15 @@ def clopper_pearson(k: float, n: float, *, confidence: float = 0.95) -> tuple[fl
     return low, high
 
 
-def independent_rate(k: int, n: int) -> Rate:
+def independent_rate(k: int, n: int, *, confidence: float = 0.95) -> Rate:
     """Return the rate of independent trials, with its Clopper-Pearson interval."""
-    low, high = clopper_pearson(k, n)
+    low, high = clopper_pearson(k, n, confidence=confidence)
     return Rate(k=k, n=n, low=low, high=high, method="Clopper-Pearson, independent trials", clusters=n)
 
 
-def clustered_rate(hits: npt.ArrayLike, clusters: npt.ArrayLike, *, rng: np.random.Generator) -> Rate:
+def clustered_rate(
+    hits: npt.ArrayLike, clusters: npt.ArrayLike, *, rng: np.random.Generator, confidence: float = 0.95
+) -> Rate:
     """Return the success rate of trials that may depend on each other within clusters.
 
     The clusters' rates are tested for homogeneity: chi-square statistic, Monte Carlo p over tables with the same
@@ -104,6 +106,7 @@ def clustered_rate(hits: npt.ArrayLike, clusters: npt.ArrayLike, *, rng: np.rand
         hits: (n,), truth values.
         clusters: (n,), integers; equal ones belong together.
         rng: Draws the tables and the resamples.
+        confidence: Nominal coverage, in (0, 1); above 0.95 where several intervals are to hold together.
 
     Raises:
         ValueError: If the shapes differ or are not one-dimensional, or hits are not truth values.
@@ -115,8 +118,8 @@ def clustered_rate(hits: npt.ArrayLike, clusters: npt.ArrayLike, *, rng: np.rand
     if n == 0:
         return Rate(k=0, n=0, low=0.0, high=1.0, method="no trials", clusters=0)
     if len(sizes) == n:
-        return independent_rate(k, n)
-    low, high, method = _interval(sizes, counts, rng)
+        return independent_rate(k, n, confidence=confidence)
+    low, high, method = _interval(sizes, counts, rng, confidence)
     return Rate(k=k, n=n, low=low, high=high, method=method, clusters=len(sizes))
 
 
@@ -134,19 +137,19 @@ def _counts(hits: npt.ArrayLike, clusters: npt.ArrayLike) -> tuple[npt.NDArray[n
 
 
 def _interval(
-    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], rng: np.random.Generator
+    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], rng: np.random.Generator, confidence: float
 ) -> tuple[float, float, str]:
     """Return the ends and the method's name for clusters of which at least one has several trials."""
     k, n, groups = int(counts.sum()), int(sizes.sum()), len(sizes)
     if groups == 1 or min(k, n - k) < 2:
         effective = n / (1 + ((sizes**2).sum() / n - 1) * ASSUMED_CORRELATION)
-        low, high = clopper_pearson(k * effective / n, effective)
+        low, high = clopper_pearson(k * effective / n, effective, confidence=confidence)
         return low, high, f"Clopper-Pearson, spread between {groups} clusters not visible, correlation 0.05 assumed"
-    pooled = clopper_pearson(k, n)
+    pooled = clopper_pearson(k, n, confidence=confidence)
     p = homogeneity_p(sizes, counts, rng=rng)
     if p > POOLING_LEVEL:
         return *pooled, f"Clopper-Pearson, pooled over {groups} homogeneous clusters (p = {p:.3f})"
-    ends = (pooled, _design_effect(sizes, counts), _bootstrap(sizes, counts, rng))
+    ends = (pooled, _design_effect(sizes, counts, confidence), _bootstrap(sizes, counts, rng, confidence))
     method = f"cluster bootstrap and design effect over {groups} clusters (homogeneity p = {p:.3f})"
     return min(end[0] for end in ends), max(end[1] for end in ends), method
 
@@ -171,22 +174,25 @@ def homogeneity_p(sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], *
     return float((1 + uneven.sum()) / (1 + DRAWS))
 
 
-def _design_effect(sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> tuple[float, float]:
+def _design_effect(
+    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], confidence: float
+) -> tuple[float, float]:
     """Return Clopper-Pearson at the effective sample size that the spread between clusters leaves."""
     k, n, groups = int(counts.sum()), int(sizes.sum()), len(sizes)
     rate = k / n
     variance = groups / (groups - 1) * ((counts - rate * sizes) ** 2).sum() / n**2
     effective = n if variance == 0 else min(float(n), rate * (1 - rate) / variance)
-    effective *= (stats.t.ppf(0.975, n - 1) / stats.t.ppf(0.975, groups - 1)) ** 2
-    return clopper_pearson(rate * effective, effective)
+    tail = (1 + confidence) / 2
+    effective *= (stats.t.ppf(tail, n - 1) / stats.t.ppf(tail, groups - 1)) ** 2
+    return clopper_pearson(rate * effective, effective, confidence=confidence)
 
 
 def _bootstrap(
-    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], rng: np.random.Generator
+    sizes: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], rng: np.random.Generator, confidence: float
 ) -> tuple[float, float]:
     """Return the percentile interval over resampled clusters."""
     weights = cluster_weights(len(sizes), rng=rng)
-    low, high = np.quantile((weights @ counts) / (weights @ sizes), (0.025, 0.975))
+    low, high = np.quantile((weights @ counts) / (weights @ sizes), ((1 - confidence) / 2, (1 + confidence) / 2))
     return float(low), float(high)
 
 

@@ -1,14 +1,20 @@
 """One attack by one adversary on one setting, pooled over its trainings: a measurement, or the reason for none."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from qfl_sec.contracts import (
     Adversary,
+    AnonymousUpdatesView,
     Attack,
     Defense,
+    LinkageScores,
     MembershipScores,
     Question,
     Reconstructions,
+    UpdatesView,
+    View,
     visible,
 )
 from qfl_sec.evidence import Evidence, ScoredCell, Trained
@@ -17,10 +23,34 @@ from qfl_sec.intervals import Rate, clustered_rate
 from qfl_sec.plugins import description
 from qfl_sec.randomness import Streams
 from qfl_sec.results import FailedCell, Measurement
-from qfl_sec.scoring import MembershipTrial, ReconstructionTrial, score_membership, score_reconstruction
-from qfl_sec.views import view_type
+from qfl_sec.scoring import (
+    Hits,
+    LinkageTrial,
+    MembershipTrial,
+    ReconstructionTrial,
+    score_linkage,
+    score_membership,
+    score_reconstruction,
+)
+from qfl_sec.views import adversaries, view_type
 
-QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction")
+QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction", "linkage")
+"""In the order of the report."""
+
+
+def questions_of(experiment: Experiment) -> tuple[Question, ...]:
+    """Return what an experiment asks: who sent an update only where an attack does, or where that is hidden."""
+    asked = any(attack.question == "linkage" for attack in experiment.attacks)
+    views = [view_type(one, defense) for defense in experiment.defenses for one in adversaries(experiment.channel)]
+    hidden = any(view is AnonymousUpdatesView for view in views)
+    return QUESTIONS if asked or hidden else QUESTIONS[:2]
+
+
+class Measured(NamedTuple):
+    """A measurement and, if there are figures, what was hit target by target."""
+
+    measurement: Measurement
+    hits: Hits | None
 
 
 def resampler(role: str) -> np.random.Generator:
@@ -38,23 +68,42 @@ def accuracy(trained: list[Trained], rng: np.random.Generator) -> tuple[Rate, Ra
 
 def measure(
     evidence: Evidence, variant: str, experiment: Experiment, defense: Defense, adversary: Adversary, question: Question
-) -> list[Measurement]:
+) -> list[Measured]:
     """Return the measurement of every attack that asks this question from what this adversary sees.
 
     Where there is none, the one entry says so: not visible to this adversary, or not tested.
     """
     setting = setting_id(defense)
-    seen = view_type(adversary, defense)
+    seen = view_type(adversary, defense, experiment.channel, experiment.compute)
     attacks = [
         attack for attack in experiment.attacks if attack.question == question and visible(attack.requires, seen)
     ]
     if attacks:
-        return [_measured(evidence, variant, setting, adversary, attack) for attack in attacks]
+        looks = _looks(experiment, defense)
+        return [_measured(evidence, variant, setting, adversary, attack, looks) for attack in attacks]
     if seen is None:
-        reason = "By protocol this adversary sees nothing of the training."
+        on_channel = f" on the channel {experiment.channel.name}" if adversary == "eavesdropper" else ""
+        on_channel = " but the size of its circuits" if adversary == "quantum_server" else on_channel
+        reason = f"By protocol this adversary sees nothing of the training{on_channel}."
         return [_unmeasured(variant, setting, adversary, question, "not visible", reason)]
+    if question == "linkage" and not issubclass(seen, AnonymousUpdatesView):
+        return [_unmeasured(variant, setting, adversary, question, *_senders_of(seen))]
     reason = "No attack of this experiment asks this of what this adversary sees."
     return [_unmeasured(variant, setting, adversary, question, "not tested", reason)]
+
+
+def _senders_of(seen: type[View]) -> tuple[str, str]:
+    """Return the status of the question who sent an update, and why, for a view whose updates are not anonymous."""
+    if issubclass(seen, UpdatesView):
+        return "not tested", "The sender is visible: each update comes by name, so that linkage succeeds by definition."
+    return "not visible", "This adversary sees no single update, and so none whose sender it could tell."
+
+
+def _looks(experiment: Experiment, defense: Defense) -> int:
+    """Return how many attacks by how many adversaries look at a setting, whatever becomes of them."""
+    places = experiment.channel, experiment.compute
+    views = [view_type(adversary, defense, *places) for adversary in adversaries(*places)]
+    return sum(visible(attack.requires, seen) for attack in experiment.attacks for seen in views)
 
 
 def _unmeasured(
@@ -66,8 +115,8 @@ def _unmeasured(
     reason: str,
     attack: Attack | None = None,
     failed: tuple[FailedCell, ...] = (),
-) -> Measurement:
-    return Measurement(
+) -> Measured:
+    measurement = Measurement(
         variant=variant,
         setting=setting,
         adversary=adversary,
@@ -85,6 +134,7 @@ def _unmeasured(
         failed=failed,
         scores_sha256=(),
     )
+    return Measured(measurement, None)
 
 
 def _described(attack: Attack) -> str:
@@ -96,7 +146,9 @@ def _described(attack: Attack) -> str:
     return f"{description(type(attack))}; {told}"
 
 
-def _measured(evidence: Evidence, variant: str, setting: str, adversary: Adversary, attack: Attack) -> Measurement:
+def _measured(
+    evidence: Evidence, variant: str, setting: str, adversary: Adversary, attack: Attack, looks: int
+) -> Measured:
     """Score an attack's finished cells, and list the others with their reasons."""
     scored, missing = evidence.cells(variant, setting, adversary, attack)
     failed = tuple(
@@ -112,7 +164,7 @@ def _measured(evidence: Evidence, variant: str, setting: str, adversary: Adversa
         reason = failed[0].reason if failed else "None of its cells has run."
         return _unmeasured(variant, setting, adversary, attack.question, "failed", reason, attack, failed)
     try:
-        return _score(scored, failed, variant, setting, adversary, attack)
+        return _score(scored, failed, variant, setting, adversary, attack, looks)
     except ValueError as error:
         return _unmeasured(variant, setting, adversary, attack.question, "not tested", str(error), attack, failed)
 
@@ -124,19 +176,23 @@ def _score(
     setting: str,
     adversary: Adversary,
     attack: Attack,
-) -> Measurement:
+    looks: int,
+) -> Measured:
     rng = resampler(f"{variant} {setting} {adversary} {attack.name}")
     membership = reconstruction = None
     control: Rate | None
     guess: Rate | None
     if attack.question == "membership":
-        success, control, guess, membership = score_membership([membership_trial(cell) for cell in scored], rng=rng)
+        found = [membership_trial(cell) for cell in scored]
+        success, control, guess, membership, hits = score_membership(found, rng=rng, looks=looks)
+    elif attack.question == "linkage":
+        success, control, guess, hits = score_linkage([linkage_trial(cell) for cell in scored], rng=rng)
     else:
         trials = [reconstruction_trial(cell) for cell in scored]
-        success, control, guess, reconstruction = score_reconstruction(
+        success, control, guess, reconstruction, hits = score_reconstruction(
             trials, knows_labels=attack.knows_labels, rng=rng
         )
-    return Measurement(
+    measurement = Measurement(
         variant=variant,
         setting=setting,
         adversary=adversary,
@@ -154,6 +210,7 @@ def _score(
         failed=failed,
         scores_sha256=tuple(cell.sha256 for cell in scored),
     )
+    return Measured(measurement, hits)
 
 
 def membership_trial(cell: ScoredCell) -> MembershipTrial:
@@ -165,6 +222,17 @@ def membership_trial(cell: ScoredCell) -> MembershipTrial:
     if not isinstance(cell.scores, MembershipScores) or not isinstance(cell.control, MembershipScores | None):
         raise ValueError(f"Expected membership scores, the store holds {type(cell.scores).__name__}.")
     return MembershipTrial(scores=cell.scores, control=cell.control, truth=cell.trained.truth)
+
+
+def linkage_trial(cell: ScoredCell) -> LinkageTrial:
+    """Return a linkage cell's named senders beside the truth.
+
+    Raises:
+        ValueError: If the store holds scores of another kind.
+    """
+    if not isinstance(cell.scores, LinkageScores) or not isinstance(cell.control, LinkageScores | None):
+        raise ValueError(f"Expected named senders, the store holds {type(cell.scores).__name__}.")
+    return LinkageTrial(scores=cell.scores, control=cell.control, truth=cell.trained.truth)
 
 
 def reconstruction_trial(cell: ScoredCell) -> ReconstructionTrial:

@@ -48,6 +48,13 @@ class _HasAngles(Protocol):
 
 
 @runtime_checkable
+class _Encodes(Protocol):
+    """A module that tells how records become parameters of its gates."""
+
+    def encoding_angles(self, inputs: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
 class _HasKernel(Protocol):
     """A module whose gradients have closed forms, at least for some data."""
 
@@ -180,7 +187,7 @@ def architecture(module: nn.Module, n_features: int, n_classes: int) -> Architec
         module: Takes records (batch, features) to logits (batch, classes). A method `angle_parameters` may name the
             parameters that are angles of period 2 pi, a method `gradient_kernel` may give the gradients' closed forms
             for numbers of features and classes. A `forward` with keywords `shots` and `generator` gives
-            sampled outputs, too.
+            sampled outputs, too. A method `encoding_angles` tells which gate parameters a record becomes.
         n_features: Length of a record.
         n_classes: Number of labels.
     """
@@ -213,6 +220,7 @@ def architecture(module: nn.Module, n_features: int, n_classes: int) -> Architec
         outputs=outputs,
         sampled=sampled if "shots" in inspect.signature(module.forward).parameters else None,
         kernel=module.gradient_kernel(n_features, n_classes) if isinstance(module, _HasKernel) else None,
+        encoding=module.encoding_angles if isinstance(module, _Encodes) else None,
     )
 
 

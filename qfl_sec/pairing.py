@@ -13,9 +13,9 @@ from qfl_sec.contracts import Adversary, Attack
 from qfl_sec.differences import paired_difference
 from qfl_sec.evidence import Evidence, ScoredCell, Trained
 from qfl_sec.experiment import Experiment, setting_id
-from qfl_sec.measuring import membership_trial, reconstruction_trial
+from qfl_sec.measuring import linkage_trial, membership_trial, reconstruction_trial
 from qfl_sec.results import Measurement, PairedDifference
-from qfl_sec.scoring import found_members, rebuilt_records
+from qfl_sec.scoring import found_members, named_senders, rebuilt_records
 
 UNDEFENDED = "none"
 
@@ -127,6 +127,8 @@ def _trial(cell: ScoredCell, attack: Attack, measurement: Measurement) -> _Trial
     if attack.question == "membership":
         threshold = None if measurement.membership is None else measurement.membership.threshold
         hits, names = found_members(membership_trial(cell), threshold)
+    elif attack.question == "linkage":
+        hits, names = named_senders(linkage_trial(cell))
     else:
         hits, names = rebuilt_records(reconstruction_trial(cell))
     return _Trial(trained=cell.trained, hits=hits, names=names)

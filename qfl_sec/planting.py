@@ -39,6 +39,9 @@ MOST_PLANTED = 20
 MOST_LEARNED = 10
 """Models that learn records by heart: an attack may take long on each."""
 
+SAME_UPDATE = 1e-6
+"""Updates that differ by less than this share of their norm count as the same."""
+
 LEARNING_STEPS, LEARNING_RATE = 40, 0.1
 """Of Adam, by which a model learns its two records by heart."""
 
@@ -54,8 +57,9 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, su
 
     A membership attack has found a record that it scores above another one that was left out, of the same client or of
     the same model; a model that did not learn its two records does not count as planted. A reconstruction has found a
-    record when every feature lies within the tolerance. Records that an update or sum does not determine (the rank of
-    its equations is below the number of features) cannot be rebuilt, and do not count as planted.
+    record when every feature lies within the tolerance. Records that an update or sum does not determine cannot be
+    rebuilt, and do not count as planted: the rank of its equations is below the number of features, or other records
+    that the attack names would have been sent as the very same update.
 
     Args:
         attack: As in the experiment; if it has a field `targets`, all planted updates are attacked.
@@ -87,7 +91,9 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, su
         return int((scores.values[:count] > scores.values[count:]).sum()), count
     splits = population.splits
     ranges = (splits.feature_high - splits.feature_low).numpy()
-    return _rebuilt(scores, planted.features.reshape(-1, summands, planted.features.shape[-1]), ranges, tolerance)
+    alike = _sent_alike(scores, architecture, weights, _updates(architecture, weights, planted), summands)
+    truth = planted.features.reshape(-1, summands, planted.features.shape[-1])
+    return _rebuilt(scores, truth, alike, ranges, tolerance)
 
 
 def _find_learned(
@@ -209,13 +215,29 @@ def _attacking_all(attack: Attack, count: int) -> Any:
     return replace(attack, targets=count) if has_targets else attack  # type: ignore[type-var]
 
 
-def _rebuilt(scores: Reconstructions, truth: Tensor, ranges: Any, tolerance: float) -> tuple[int, int]:
+def _sent_alike(
+    scores: Reconstructions, architecture: Architecture, weights: Tensor, updates: Tensor, summands: int
+) -> list[bool]:
+    """Return whether each answer would have been sent as what was sent, by gradients that the attack has no part in."""
+    records, dtype = scores.answers(), updates.dtype
+    labels = scores.labels[torch.arange(len(records)), scores.residuals.argmin(1)].clamp(min=0)
+    gradients = per_example_gradients(architecture, weights, records.to(dtype), labels).detach()
+    sums = updates.reshape(-1, summands, updates.shape[-1]).mean(1)
+    sent = sums[[round_ if slot < 0 else slot for round_, slot in scores.targets.tolist()]]
+    gaps = (gradients.mean(1) + sent).norm(dim=-1) / sent.norm(dim=-1).clamp(min=torch.finfo(dtype).tiny)
+    return [gap <= SAME_UPDATE for gap in gaps.tolist()]
+
+
+def _rebuilt(
+    scores: Reconstructions, truth: Tensor, alike: list[bool], ranges: Any, tolerance: float
+) -> tuple[int, int]:
     """Return how many records (sums, records, features) were rebuilt, of those that their update or sum determines."""
     answers = scores.answers().double().numpy()
     determined = (scores.ranks >= scores.unknowns).tolist()
     hits: list[bool] = []
     for row, (round_, slot) in enumerate(scores.targets.tolist()):
-        if determined[row]:
-            records = truth[round_ if slot < 0 else slot].double().numpy()
-            hits += score(answers[row], records, ranges=ranges, tolerance=tolerance).hits.tolist()
+        records = truth[round_ if slot < 0 else slot].double().numpy()
+        found = score(answers[row], records, ranges=ranges, tolerance=tolerance).hits.tolist()
+        if determined[row] and (all(found) or not alike[row]):
+            hits += found
     return sum(hits), len(hits)

@@ -1,4 +1,4 @@
-"""Names to classes: the attacks and defenses that come with the package, with others, or from a file of the user's.
+"""Names to classes: the attacks, defenses and protocols that come with the package, with others, or from a file.
 
 Built-in classes are named by module, so that asking for one imports that one alone. Others come from the entry-point
 group `qfl_sec.plugins` of installed packages, from a file (`load_file`), or as an object in Python (`use`). A name
@@ -16,17 +16,19 @@ from dataclasses import MISSING, dataclass, field, fields
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args, overload
 
 from qfl_sec.checking import InputError
 
 if TYPE_CHECKING:
     from qfl_sec.contracts import Attack, Defense
+    from qfl_sec.protocol_contracts import DelegatedComputation, KeySource, MessageCarrier
 
-Plugin: TypeAlias = "type[Attack] | type[Defense]"
-Kind = Literal["attack", "defense"]
+ProtocolClass: TypeAlias = "type[KeySource] | type[MessageCarrier] | type[DelegatedComputation]"
+Plugin: TypeAlias = "type[Attack] | type[Defense] | ProtocolClass"
+Kind = Literal["attack", "defense", "protocol"]
 
-KINDS: tuple[Kind, ...] = ("attack", "defense")
+KINDS: tuple[Kind, ...] = ("attack", "defense", "protocol")
 GROUP = "qfl_sec.plugins"
 """Entry-point group by which an installed package offers modules or classes."""
 
@@ -36,12 +38,24 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
             "gradient_inversion": "qfl_sec.attacks.gradient_inversion",
             "loss_membership": "qfl_sec.attacks.loss_membership",
             "update_membership": "qfl_sec.attacks.update_membership",
+            "sender_linkage": "qfl_sec.attacks.sender_linkage",
+            "circuit_reading": "qfl_sec.attacks.circuit_reading",
+            "circuit_membership": "qfl_sec.attacks.circuit_membership",
         },
         "defense": {
             "none": "qfl_sec.defenses.none",
             "dp_sgd": "qfl_sec.defenses.dp_sgd",
+            "gaussian_noise": "qfl_sec.defenses.gaussian_noise",
+            "laplace_noise": "qfl_sec.defenses.laplace_noise",
             "gradient_pruning": "qfl_sec.defenses.gradient_pruning",
             "secure_aggregation": "qfl_sec.defenses.secure_aggregation",
+            "anonymous_forwarding": "qfl_sec.defenses.anonymous_forwarding",
+        },
+        "protocol": {
+            "bb84": "qfl_sec.protocols.bb84",
+            "two_step_qsdc": "qfl_sec.protocols.two_step_qsdc",
+            "one_step_qsdc": "qfl_sec.protocols.one_step_qsdc",
+            "blind": "qfl_sec.protocols.blind",
         },
     }
 )
@@ -49,6 +63,10 @@ BUILT_IN: Mapping[Kind, Mapping[str, str]] = MappingProxyType(
 
 FILE_MODULE = "qfl_sec_plugin_"
 """A plug-in file's module name is this and its stem, so that processes which load the same file share pickles."""
+
+
+_ANY = "attack, defense or protocol"
+_BASES = "Attack, Defense, KeySource, MessageCarrier, DelegatedComputation"
 
 
 class PluginError(InputError):
@@ -77,6 +95,8 @@ _registry = _Registry()
 def get(kind: Literal["attack"], name: str) -> "type[Attack]": ...
 @overload
 def get(kind: Literal["defense"], name: str) -> "type[Defense]": ...
+@overload
+def get(kind: Literal["protocol"], name: str) -> "ProtocolClass": ...
 def get(kind: Kind, name: str) -> Plugin:
     """Return the class of this kind and name.
 
@@ -119,16 +139,16 @@ def register(cls: Plugin) -> Plugin:
 
 
 def use(plugins: Iterable[object]) -> list[Plugin]:
-    """Register attacks and defenses given in Python, as classes or as instances, and return their classes.
+    """Register attacks, defenses and protocols given in Python, as classes or as instances, and return their classes.
 
     Raises:
-        PluginError: If one is neither an attack nor a defense, or its name is taken.
+        PluginError: If one is no attack, defense or protocol, or its name is taken.
     """
     return [register(cast(Plugin, one if isinstance(one, type) else type(one))) for one in plugins]
 
 
 def load_file(path: str | Path) -> list[Plugin]:
-    """Load a plug-in file and register every concrete attack and defense that it defines itself.
+    """Load a plug-in file and register every concrete attack, defense and protocol that it defines itself.
 
     Args:
         path: A Python file. Loading it again does nothing.
@@ -145,7 +165,7 @@ def load_file(path: str | Path) -> list[Plugin]:
         try:
             found = _defined_in(module)
             if not found:
-                raise PluginError(f"{path}: defines no attack and no defense. Subclass Attack or Defense in it.")
+                raise PluginError(f"{path}: defines no {_ANY}. Subclass one of {_BASES} in it.")
             _register_together(found)
         except PluginError:
             sys.modules.pop(module.__name__, None)
@@ -160,10 +180,10 @@ def files() -> tuple[Path, ...]:
 
 
 def kind_of(cls: Plugin) -> Kind:
-    """Return whether a class is an attack or a defense."""
-    from qfl_sec.contracts import Attack
+    """Return whether a class is an attack, a defense or a protocol."""
+    from qfl_sec.contracts import Attack, Defense
 
-    return "attack" if issubclass(cls, Attack) else "defense"
+    return "attack" if issubclass(cls, Attack) else "defense" if issubclass(cls, Defense) else "protocol"
 
 
 def description(cls: type) -> str:
@@ -225,7 +245,7 @@ def _load_entry(entry: EntryPoint) -> None:
     loaded = _run(entry.load, place=place, remedy=f"Mend or uninstall {package}.")
     found = list(_defined_in(loaded)) if isinstance(loaded, ModuleType) else [loaded]
     if not found:
-        raise PluginError(f"{place}: defines no attack and no defense. Mend or uninstall {package}.")
+        raise PluginError(f"{place}: defines no {_ANY}. Mend or uninstall {package}.")
     try:
         _register_together(found)
     except PluginError as error:
@@ -282,15 +302,15 @@ def _line_in(error: BaseException, file: Path) -> int | None:
 
 
 def _defined_in(module: ModuleType) -> list[Plugin]:
-    """Return the concrete attacks and defenses that a module, or a package with its modules, defines."""
-    from qfl_sec.contracts import Attack, Defense
+    """Return the concrete plug-ins that a module, or a package with its modules, defines."""
+    bases = _bases()
 
     def own(cls: type) -> bool:
         return cls.__module__ == module.__name__ or cls.__module__.startswith(f"{module.__name__}.")
 
     found: list[Plugin] = []
     for value in vars(module).values():
-        plugin = isinstance(value, type) and issubclass(value, Attack | Defense) and own(value)
+        plugin = isinstance(value, type) and issubclass(value, bases) and own(value)
         if plugin and not inspect.isabstract(value) and value not in found:
             found.append(value)
     return found
@@ -309,18 +329,24 @@ def _register_together(found: list[Plugin]) -> None:
         register(cls)
 
 
-def _check(cls: object) -> None:
-    """Refuse what is no valid plug-in class."""
+def _bases() -> tuple[type, ...]:
+    """Return the classes whose subclasses are plug-ins."""
     from qfl_sec.contracts import Attack, Defense
+    from qfl_sec.protocol_contracts import DelegatedComputation, KeySource, MessageCarrier
 
-    if not (isinstance(cls, type) and issubclass(cls, Attack | Defense)):
-        raise PluginError(f"{cls!r} is neither an attack nor a defense. Subclass Attack or Defense.")
-    for mistake in _mistakes(cls):
+    return Attack, Defense, KeySource, MessageCarrier, DelegatedComputation
+
+
+def _check(cls: Any) -> None:
+    """Refuse what is no valid plug-in class."""
+    if not (isinstance(cls, type) and issubclass(cls, _bases())):
+        raise PluginError(f"{cls!r} is no {_ANY}. Subclass one of {_BASES}.")
+    for mistake in _mistakes(cast(Plugin, cls)):
         raise PluginError(f"{_place(cls)}: {mistake}")
 
 
 def _mistakes(cls: Plugin) -> Iterator[str]:
-    from qfl_sec.contracts import Attack, View
+    from qfl_sec.contracts import Attack, Defense, Question, View
 
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
@@ -335,13 +361,15 @@ def _mistakes(cls: Plugin) -> Iterator[str]:
     elif not re.fullmatch(r"[A-Za-z]\w*", cls.name, re.ASCII):
         yield f"Expected name={cls.name!r} to be letters, digits and underscores, a letter first."
     elif issubclass(cls, Attack):
-        if getattr(cls, "question", None) not in ("membership", "reconstruction"):
-            yield 'has no question. Write question: ClassVar[Question] = "membership", or "reconstruction".'
+        if getattr(cls, "question", None) not in get_args(Question):
+            yield 'has no question. Write question: ClassVar[Question] = "membership", "reconstruction" or "linkage".'
         required = getattr(cls, "requires", ())
         if not required or not all(isinstance(one, type) and issubclass(one, View) for one in required):
             yield "has no views in requires. Write requires: ClassVar = (UpdatesView,), or others."
-    elif cls.strength_field is not None and cls.strength_field not in {one.name for one in fields(cast(Any, cls))}:
-        yield f"Expected strength_field={cls.strength_field!r} to name one of its fields."
+    elif issubclass(cls, Defense):
+        strength: str | None = getattr(cls, "strength_field", None)
+        if strength is not None and strength not in {one.name for one in fields(cast(Any, cls))}:
+            yield f"Expected strength_field={strength!r} to name one of its fields."
 
 
 def _refuse_duplicate(cls: Plugin) -> None:

@@ -66,6 +66,7 @@ MEASURES: Mapping[str, Mapping[str, Figure]] = MappingProxyType(
             **_rate_figures("exact", lambda one: one.reconstruction.exact if one.reconstruction else None),
             "rmse": _field("reconstruction", "rmse"),
         },
+        "linkage": _rate_figures("linked", lambda one: one.success),
     }
 )
 """What a rule may say of an attack, by its question."""

@@ -186,6 +186,17 @@ class MessageResult(ProtocolResult):
     delivered: Bits | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class ComputationResult(ProtocolResult):
+    """What a delegated computation gave.
+
+    Attributes:
+        output: The client's results, (qubits, shots); None if aborted.
+    """
+
+    output: NDArray[np.uint8] | None
+
+
 class KeySource(ABC):
     """A protocol that gives two parties the same secret bits. Subclasses are frozen dataclasses."""
 
@@ -214,3 +225,13 @@ class MessageCarrier(ABC):
     @abstractmethod
     def send(self, message: Bits, streams: Streams) -> MessageResult:
         """Carry a message once, and return what arrived or the reason for an abort."""
+
+
+class DelegatedComputation(ABC):
+    """A protocol by which a server runs a client's circuit. Subclasses are frozen dataclasses."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def compute(self, streams: Streams) -> ComputationResult:
+        """Run the circuit once for all shots, and return the results or the reason for an abort."""

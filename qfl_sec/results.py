@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
-from qfl_sec.checking import parse_json
+from qfl_sec.checking import InputError, parse_json
 from qfl_sec.contracts import Adversary, Question
 from qfl_sec.intervals import Rate
 from qfl_sec.verdicts import EvidenceWord, VerdictWord
@@ -21,6 +21,9 @@ SCHEMA: Final = "qfl-sec/report-1"
 
 Scalar = str | int | float | bool
 """A parameter's value in a setting or a variant."""
+
+ChannelKind = Literal["plain", "key", "direct"]
+"""How a channel treats a message: in the clear, under distributed key, or as quantum signals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +159,8 @@ class Membership:
     Attributes:
         false_positives: False accusations at the threshold.
         non_members: Non-members, n0.
-        false_positive_rate_high: Upper 95 % limit of the realised false positive rate.
+        false_positive_rate_high: Upper limit of the realised false positive rate, at a confidence of 95 % for all
+            attacks on the setting together.
         threshold: Lowest score that counts as an accusation at a target of 1 %.
         at_ten_percent: Success at a target of 10 %.
         false_positives_at_ten_percent: False accusations there.
@@ -432,6 +436,44 @@ class Instrument:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Choice:
+    """The strongest attack by one half of the targets, and what it did on the other half.
+
+    Attributes:
+        attack: Registered name of the attack with the highest lower limit on the choosing half.
+        chosen_at: Its success there.
+        success: Its success on the other half.
+        control: Its control's success on the other half.
+    """
+
+    attack: str
+    chosen_at: Rate
+    success: Rate
+    control: Rate | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """The rates that a verdict rests on, with limits that hold together at 95 % for all verdicts of its setting.
+
+    Attributes:
+        success: Of the attack that the verdict names: on all targets if no other competes, else on the half that did
+            not choose it, with the highest upper limit of any attack on all targets.
+        control: The same attack without signal, on the same targets.
+        comparisons: Over which the error is spread: at a setting, one for each question and adversary with one attack,
+            two, for the two halves, where several compete.
+        confidence: Of each limit: 1 - 0.05 / comparisons.
+        choices: By the first and by the second half; empty where only one attack was measured.
+    """
+
+    success: Rate
+    control: Rate | None
+    comparisons: int
+    confidence: float
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The conclusion about one question and adversary at one setting.
 
@@ -446,6 +488,8 @@ class Verdict:
         ceiling: The proven ceiling; None where there is no formal guarantee.
         verdict: The conclusion, in a word.
         reason: Machine-readable code of why.
+        basis: The rates it rests on; None where nothing was measured, or where an earlier version judged the
+            measurement's own.
     """
 
     variant: str
@@ -458,6 +502,107 @@ class Verdict:
     ceiling: float | None
     verdict: VerdictWord
     reason: str
+    basis: Basis | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """Least, median and greatest of some numbers."""
+
+    least: float
+    median: float
+    most: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abort:
+    """Why updates did not arrive: the kind of reason, how often it was one, and the first of them in full."""
+
+    reason: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelEntry:
+    """What the channel of a variant took, leaked and lost at one setting, all trainings together.
+
+    Attributes:
+        variant: Id of the variant.
+        setting: Id of the setting.
+        name: Registered name.
+        kind: Whether messages travel in the clear, under distributed keys, or on the quantum channel itself.
+        attack: What the adversary on the line does, by its name; "none" without one.
+        attacked_fraction: Share of signals, of messages on a plain channel, that it attacks; 0 without one.
+        distance_km: None for a channel without.
+        authenticated: Whether the parties know with whom they speak.
+        messages: Updates that were sent.
+        delivered: Updates that arrived; where updates are masked, one that is missing loses the round for all.
+        aborts: Why the others did not, the most frequent first.
+        pairs: Pairs of clients that made a key for their masks.
+        pair_aborts: Why some have none.
+        ciphers: What hid the updates that arrived, and how many.
+        needed_bits: Secret bits that one-time pads and tags of a message and its broadcast want; bits of the update on
+            a channel that carries it directly.
+        secret_bits: Secret bits that the protocol gave for them, or message bits that it delivered.
+        expected_secret_bits: Key of a run by the protocol's closed forms; None without any.
+        error_rate: QBER, or the largest check error rate of a run, over those that measured one.
+        expected_error_rate: The same by the protocol's closed forms, the largest mean of any check; None without any.
+        leaked_bits: Bits of updates that the eavesdropper has for certain.
+        leaking: Updates of which it has any.
+        qubits: Quantum systems put on the channel.
+        classical_bits: Bits of public discussion, or of messages in the clear.
+        seconds: Modelled time.
+        epsilon: Bound on the failure of any of the proofs, a union bound over all runs; 1 where there is no proof, None
+            where none is claimed.
+    """
+
+    variant: str
+    setting: str
+    name: str
+    kind: ChannelKind
+    attack: str
+    attacked_fraction: float
+    distance_km: float | None
+    authenticated: bool
+    messages: int
+    delivered: int
+    aborts: tuple[Abort, ...]
+    pairs: int
+    pair_aborts: tuple[Abort, ...]
+    ciphers: Mapping[str, int]
+    needed_bits: Spread | None
+    secret_bits: Spread | None
+    expected_secret_bits: int | None
+    error_rate: Spread | None
+    expected_error_rate: float | None
+    leaked_bits: int
+    leaking: int
+    qubits: int
+    classical_bits: int
+    seconds: float
+    epsilon: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRecord:
+    """Which saved transcript a training is, so that a later reader can tell that it is still the same.
+
+    Attributes:
+        variant: Id of the variant.
+        setting: Id of the setting or baseline.
+        seed: Of its random streams.
+        key: sha256 of everything that decides it.
+        transcript_sha256: Over metadata, tensors and model.
+        truth_sha256: Of the truth's file.
+    """
+
+    variant: str
+    setting: str
+    seed: int
+    key: str
+    transcript_sha256: str
+    truth_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -493,6 +638,8 @@ class Results:
     instruments: tuple[Instrument, ...]
     verdicts: tuple[Verdict, ...]
     paired: tuple[PairedDifference, ...] = ()
+    trainings: tuple[TrainingRecord, ...] = ()
+    channels: tuple[ChannelEntry, ...] = ()
 
 
 def dumps(results: Results) -> bytes:
@@ -504,13 +651,38 @@ def dumps(results: Results) -> bytes:
     return (json.dumps(asdict(results), sort_keys=True, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def loads(text: bytes, *, source: str = "results.json") -> Results:
+def loads(text: bytes, *, source: str = "results.json", judged: bool = False) -> Results:
     """Read and check the bytes of a `results.json`.
 
+    Args:
+        text: The file's content.
+        source: Its name, for messages.
+        judged: Whether to refuse verdicts that do not follow from the rest of the file, as a reader of runs must.
+
     Raises:
-        qfl_sec.checking.InputError: If the text is no JSON, or not of this schema.
+        qfl_sec.checking.InputError: If the text is no JSON, not of this schema, or contradicts itself.
     """
-    return parse_json(Results, text, source=source)
+    from qfl_sec.judging import check_verdicts  # it needs the types above
+
+    _check_schema(text, source)
+    results = parse_json(Results, text, source=source)
+    if judged:
+        check_verdicts(results, source=source)
+    return results
+
+
+def _check_schema(text: bytes, source: str) -> None:
+    """Refuse another schema by its name, before every key of it is found wrong; what is no JSON is left to others."""
+    try:
+        found = json.loads(text.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source}: not UTF-8 ({error.reason}). Use the file that the audit wrote.") from None
+    except (ValueError, RecursionError):
+        return
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        shown = "no results of qfl-sec" if not isinstance(schema, str) else f"schema = {schema!r:.80}"
+        raise InputError(f"{source}: {shown}. Expected {SCHEMA!r}: use the version of qfl-sec that wrote the file.")
 
 
 def run_id(text: bytes) -> str:

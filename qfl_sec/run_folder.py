@@ -76,6 +76,22 @@ def open_run_folder(path: Path) -> Iterator[RunFolder]:
         os.close(lock)
 
 
+def check_at_rest(path: Path) -> None:
+    """Check that no run is writing a folder, without writing it.
+
+    Raises:
+        InputError: If one is.
+    """
+    with suppress(FileNotFoundError, PermissionError):
+        lock = os.open(path / ".lock", os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{path}: a run is at work in this folder. Wait until it ends.") from None
+        finally:
+            os.close(lock)
+
+
 def _take(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

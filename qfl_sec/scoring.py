@@ -6,13 +6,15 @@ The only module that compares an attack's answers with the truth.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from qfl_sec import membership, reconstruction
-from qfl_sec.contracts import MembershipScores, Reconstructions
+from qfl_sec.contracts import LinkageScores, MembershipScores, Reconstructions
 from qfl_sec.intervals import Rate, clustered_rate, independent_rate
 from qfl_sec.population import Population
 from qfl_sec.reconstruction import RecordScores
@@ -50,14 +52,58 @@ class ReconstructionTrial:
     population: Population
 
 
+@dataclass(frozen=True, kw_only=True)
+class LinkageTrial:
+    """The senders that were named in one training beside those who sent each update."""
+
+    scores: LinkageScores
+    control: LinkageScores | None
+    truth: Truth
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Targets:
+    """What was hit, target by target: members, records behind attacked updates, or updates whose sender was named.
+
+    Attributes:
+        hits: (targets,)
+        clusters: (targets,), of the intervals.
+        second: (targets,), whether it is of the second half: every other member, all records of every other update,
+            or all updates of every other round.
+    """
+
+    hits: NDArray[np.bool_]
+    clusters: NDArray[np.int64]
+    second: NDArray[np.bool_]
+
+    def half(self, second: bool) -> "Targets":
+        """Return one half of the targets."""
+        kept = self.second == second
+        return Targets(hits=self.hits[kept], clusters=self.clusters[kept], second=self.second[kept])
+
+    def rate(self, *, rng: np.random.Generator, confidence: float = 0.95) -> Rate:
+        """Return the rate of hits, with its clustered interval."""
+        return clustered_rate(self.hits, self.clusters, rng=rng, confidence=confidence)
+
+
+class Hits(NamedTuple):
+    """What an attack hit and what its control did; None without one."""
+
+    attack: Targets
+    control: Targets | None
+
+
 def score_membership(
-    trials: list[MembershipTrial], *, rng: np.random.Generator
-) -> tuple[Rate, Rate | None, Rate, Membership]:
-    """Return members found at 1 % false accusations: of the attack, of the control, by guessing; and all figures.
+    trials: list[MembershipTrial], *, rng: np.random.Generator, looks: int = 1
+) -> tuple[Rate, Rate | None, Rate, Membership, Hits]:
+    """Return members found at 1 % false accusations: of the attack, of the control, by guessing; figures; and hits.
+
+    The thresholds lie where all non-members put them; only members are split into halves.
 
     Args:
         trials: One for each training; trainings are the clusters of the intervals.
         rng: Of the intervals' resamples.
+        looks: Attacks on this setting, for all of which the limit of the false positive rate is to hold.
 
     Raises:
         ValueError: If there are too few non-members for a false positive rate of 1 %.
@@ -72,13 +118,15 @@ def score_membership(
     low, high = membership.auc_interval(values, members, clusters, rng=rng)
     success = membership.tpr_rate(values, members, clusters, threshold=strict.threshold, rng=rng)
     at_ten = membership.tpr_rate(values, members, clusters, threshold=lenient.threshold, rng=rng)
-    control, control_auc, control_accused = _control_of_membership(trials, members, clusters, rng)
+    control, control_auc, control_accused, missed = _control_of_membership(trials, members, clusters, rng)
+    non_members = ~members
+    accusations = np.zeros(len(values), dtype=bool) if strict.threshold is None else values >= strict.threshold
     kept = _thinned(len(curve.false_positives))
     figures = Membership(
         false_positives=strict.false_positives,
         non_members=strict.non_members,
-        false_positive_rate_high=membership.fpr_rate(
-            values, members, clusters, threshold=strict.threshold, rng=rng
+        false_positive_rate_high=clustered_rate(
+            accusations[non_members], clusters[non_members], rng=rng, confidence=1 - 0.05 / looks
         ).high,
         threshold=strict.threshold,
         at_ten_percent=at_ten,
@@ -93,7 +141,21 @@ def score_membership(
         false_positives_curve=tuple(int(count) for count in curve.false_positives[kept]),
         true_positives_curve=tuple(int(count) for count in curve.true_positives[kept]),
     )
-    return success, control, accused, figures
+    found = _members_hit(trials, clusters, accusations)
+    return (
+        success,
+        control,
+        accused,
+        figures,
+        Hits(found, None if missed is None else _members_hit(trials, clusters, missed)),
+    )
+
+
+def _members_hit(trials: list[MembershipTrial], clusters: NDArray[np.int64], accused: NDArray[np.bool_]) -> Targets:
+    """Return which members are accused; within each training every other one is of the second half."""
+    members = np.concatenate([trial.truth.members.numpy() for trial in trials])
+    second = np.concatenate([np.arange(int(trial.truth.members.sum())) % 2 == 1 for trial in trials])
+    return Targets(hits=accused[members], clusters=clusters[members], second=second)
 
 
 def _control_of_membership(
@@ -101,16 +163,21 @@ def _control_of_membership(
     members: NDArray[np.bool_],
     clusters: NDArray[np.int64],
     rng: np.random.Generator,
-) -> tuple[Rate | None, tuple[float, float, float], int]:
-    """Return the control's success, its area with interval, and its false accusations; nothing known: (0, 1)."""
+) -> tuple[Rate | None, tuple[float, float, float], int, NDArray[np.bool_] | None]:
+    """Return the control's success, its area with interval, its false accusations, and whom it accuses.
+
+    Nothing known: an area in (0, 1), and nobody to be accused.
+    """
     controls = [trial.control for trial in trials if trial.control is not None]
     if len(controls) < len(trials):
-        return None, (0.5, 0.0, 1.0), 0
+        return None, (0.5, 0.0, 1.0), 0, None
     values = np.concatenate([control.values.double().numpy() for control in controls])
     point = membership.operating_point(membership.roc(values, members), STRICT)
     success = membership.tpr_rate(values, members, clusters, threshold=point.threshold, rng=rng)
     area = membership.auc(values, members)
-    return success, (area, *membership.auc_interval(values, members, clusters, rng=rng)), point.false_positives
+    limits = membership.auc_interval(values, members, clusters, rng=rng)
+    accused = np.zeros(len(values), dtype=bool) if point.threshold is None else values >= point.threshold
+    return success, (area, *limits), point.false_positives, accused
 
 
 def _thinned(length: int) -> NDArray[np.int64]:
@@ -122,8 +189,8 @@ def _thinned(length: int) -> NDArray[np.int64]:
 
 def score_reconstruction(
     trials: list[ReconstructionTrial], *, knows_labels: bool, rng: np.random.Generator
-) -> tuple[Rate, Rate | None, Rate, Reconstruction]:
-    """Return records rebuilt: by the attack, by the control, by fixed guesses; and all figures.
+) -> tuple[Rate, Rate | None, Rate, Reconstruction, Hits]:
+    """Return records rebuilt: by the attack, by the control, by fixed guesses; all figures; and hits.
 
     Args:
         trials: One for each training; attacked updates are the clusters of the intervals.
@@ -168,7 +235,58 @@ def score_reconstruction(
         guess_probability_high=max(_best_guess(trial, knows_labels) for trial in trials),
     )
     control = _rate(controls, with_control, "hits", rng) if controls else None
-    return _rate(answers, targets, "hits", rng), control, _rate(guesses, targets, "hits", rng), figures
+    hits = Hits(_records_hit(answers, targets), _records_hit(controls, with_control) if controls else None)
+    return _rate(answers, targets, "hits", rng), control, _rate(guesses, targets, "hits", rng), figures, hits
+
+
+def score_linkage(trials: list[LinkageTrial], *, rng: np.random.Generator) -> tuple[Rate, Rate | None, Rate, Hits]:
+    """Return updates put down to their senders: by the attack, by the control, by guessing; and hits.
+
+    Guessing is right for one in as many updates as came that round.
+
+    Args:
+        trials: One for each training; trainings are the clusters of the intervals.
+        rng: Of the intervals' resamples.
+
+    Raises:
+        ValueError: If no update arrived, or the senders were not recorded.
+    """
+    came = [_senders(trial) >= 0 for trial in trials]
+    if not any(bool(one.any()) for one in came):
+        raise ValueError("No update arrived, so that there is none whose sender could be told.")
+    hits = _senders_hit([trial.scores for trial in trials], trials)
+    controls = [trial.control for trial in trials if trial.control is not None]
+    missed = _senders_hit(controls, trials) if len(controls) == len(trials) else None
+    n = len(hits.hits)
+    guessed = sum(int(one.any(1).sum()) for one in came)  # one in each round
+    guess = Rate(
+        k=guessed, n=n, low=guessed / n, high=guessed / n, method="exact: one in as many as came that round", clusters=n
+    )
+    control = None if missed is None else missed.rate(rng=rng)
+    return hits.rate(rng=rng), control, guess, Hits(hits, missed)
+
+
+def named_senders(trial: LinkageTrial) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return which updates of one training were put down to their sender, (updates,), and their places (updates, 2)."""
+    senders = _senders(trial)
+    came = senders >= 0
+    return (trial.scores.senders == senders)[came].numpy(), came.nonzero().numpy()
+
+
+def _senders(trial: LinkageTrial) -> Tensor:
+    if trial.truth.senders is None:
+        raise ValueError("The truth does not say who sent which update: they came by name.")
+    return trial.truth.senders
+
+
+def _senders_hit(answers: list[LinkageScores], trials: list[LinkageTrial]) -> Targets:
+    """Return which updates are put down to their senders; every other round is of the second half."""
+    found = [named_senders(replace(trial, scores=one)) for one, trial in zip(answers, trials, strict=True)]
+    return Targets(
+        hits=np.concatenate([hits for hits, _ in found]),
+        clusters=np.concatenate([np.full(len(hits), index) for index, (hits, _) in enumerate(found)]),
+        second=np.concatenate([places[:, 0] % 2 == 1 for _, places in found]),
+    )
 
 
 def found_members(trial: MembershipTrial, threshold: float | None) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
@@ -220,7 +338,8 @@ def _targets(trial: ReconstructionTrial) -> list[_Target]:
     """
     scores, splits = trial.scores, trial.population.splits
     places = [(int(round_), int(slot)) for round_, slot in scores.targets]
-    chosen = trial.metadata.setup.schedule
+    schedule, senders = trial.metadata.setup.schedule, trial.truth.senders
+    chosen = schedule if senders is None else tuple(tuple(row) for row in senders.tolist())
     clients = [None if slot < 0 else chosen[round_][slot] for round_, slot in places]
     batches = trial.truth.batch_records
     used = [(batches[round_] if slot < 0 else batches[round_, slot]).flatten() for round_, slot in places]
@@ -280,11 +399,17 @@ def _mean(targets: list[_Target], error: Callable[[_Target], float | None]) -> f
     return sum(count * value for count, value in known) / sum(count for count, _ in known)
 
 
+def _records_hit(scores: list[RecordScores], targets: list[_Target], field: str = "hits") -> Targets:
+    """Return what was hit of the records, clustered by attacked update; every other update is of the second half."""
+    clusters = [np.full(len(target.truth), index) for index, target in enumerate(targets)]
+    second = [np.full(len(target.truth), target.index % 2 == 1) for target in targets]
+    hits = [getattr(one, field) for one in scores]
+    return Targets(hits=np.concatenate(hits), clusters=np.concatenate(clusters), second=np.concatenate(second))
+
+
 def _rate(scores: list[RecordScores], targets: list[_Target], field: str, rng: np.random.Generator) -> Rate:
     """Return a rate over records, clustered by attacked update."""
-    clusters = [np.full(len(target.truth), index) for index, target in enumerate(targets)]
-    hits = [getattr(one, field) for one in scores]
-    return clustered_rate(np.concatenate(hits), np.concatenate(clusters), rng=rng)
+    return _records_hit(scores, targets, field).rate(rng=rng)
 
 
 def _best_guess(trial: ReconstructionTrial, knows_labels: bool) -> float:

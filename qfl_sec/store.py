@@ -91,15 +91,21 @@ class Store:
 
     Args:
         path: The file; created, with its schema, if absent or empty.
+        inspect: Open it only to look at: it must be there and is not written, and scores that were changed are listed
+            by `changed` instead of refused.
 
     Raises:
         InputError: If the file is not a store, is damaged, comes from another version, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, inspect: bool = False) -> None:
         self.path = path
+        self._inspect = inspect
+        if inspect and not (path.is_file() and path.stat().st_size):
+            raise InputError(f"{path}: missing or empty. Restore it from a copy, or run the audit again.")
+        place = f"{path.absolute().as_uri()}?mode=ro" if inspect else path
         with self._explained():
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = sqlite3.connect(place, isolation_level=None, uri=inspect)
         try:
             self._prepare()
         except BaseException:
@@ -143,12 +149,32 @@ class Store:
         if found is None:
             return None
         row = CellRow(**dict(zip(_FIELDS.split(", "), found[:-1], strict=True)))
-        if row.scores_sha256 != found[-1]:
+        if row.scores_sha256 != found[-1] and not self._inspect:
             raise InputError(
                 f"{self.path}: the scores of cell {key[:16]} do not match their hash {str(found[-1])[:16]}. "
                 "The file was changed or damaged: restore it, or delete it and run again."
             )
         return row
+
+    def changed(self) -> tuple[int, list[tuple[str, str, str]]]:
+        """Return how many scores there are, and key, stored and true hash of those that are not what was written."""
+        count, found = 0, []
+        with self._explained():
+            rows = self._connection.execute(
+                "SELECT key, sha256, scores FROM cells WHERE scores IS NOT NULL ORDER BY id"
+            )
+            for key, stored, scores in rows:
+                count += 1
+                true = hashlib.sha256(scores).hexdigest()
+                if true != stored:
+                    found.append((key, str(stored), true))
+        return count, found
+
+    def keys(self) -> dict[tuple[str, str, str], str]:
+        """Return the latest key of each training, adversary and attack."""
+        with self._explained():
+            rows = self._connection.execute("SELECT training, adversary, attack, key FROM cells ORDER BY id").fetchall()
+        return {(training, adversary, attack): key for training, adversary, attack, key in rows}
 
     def statuses(self) -> dict[str, Status]:
         """Return each cell's latest status, by key."""
@@ -166,7 +192,7 @@ class Store:
             application = self._pragma("application_id")
             version = self._pragma("user_version")
             tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if not application and not tables:
+            if not application and not tables and not self._inspect:
                 # A new file's journal mode is the default one; the schema is one transaction, so that a kill here
                 # leaves an empty file, which the next start takes for a new one.
                 self._connection.executescript(_SCHEMA)

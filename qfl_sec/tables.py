@@ -7,54 +7,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from datetime import date
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 from qfl_sec import plugins
 from qfl_sec.captured_data import CapturedData
+from qfl_sec.channel import PlainChannel
 from qfl_sec.checking import InputError, parse_value
+from qfl_sec.compute import COMPUTES, LocalCompute
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.datasets import DataSpec
 from qfl_sec.defenses.stack import Stack
 from qfl_sec.federation import FederationSpec
 from qfl_sec.models import MODELS, UserCircuit, UserModule, VariationalClassifier
+from qfl_sec.protocol_contracts import KeySource, MessageCarrier
 from qfl_sec.results import Scalar
-
-LATER: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"channel": ("bb84", "two_step_qsdc", "one_step_qsdc"), "compute": ("plain_cloud", "blind")}
-)
-"""Names that a later version brings."""
-
 
 MAX_TITLE = 200
 """Characters that still fit the report's first page."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelSpec:
-    """What carries the messages between clients and server.
-
-    Attributes:
-        name: "plain": in the clear.
-    """
-
-    name: Literal["plain"] = "plain"
-
-    def __post_init__(self) -> None:
-        _check_available("channel", self.name, ("plain",))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeSpec:
-    """Who runs the circuits.
-
-    Attributes:
-        name: "local": each client its own.
-    """
-
-    name: Literal["local"] = "local"
-
-    def __post_init__(self) -> None:
-        _check_available("compute", self.name, ("local",))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,16 +52,19 @@ class Tolerances:
     Attributes:
         membership: Share of members found at 1 % false accusations, in [0, 1].
         reconstruction: Share of records rebuilt, in [0, 1].
+        linkage: Share of updates put down to the client who sent them, in [0, 1]; None for 0.05 above guessing, which
+            finds one in as many as take part in a round.
         set_on: When this was agreed; None if not stated.
     """
 
     membership: float = 0.05
     reconstruction: float = 0.05
+    linkage: float | None = None
     set_on: date | None = None
 
     def __post_init__(self) -> None:
-        for name in ("membership", "reconstruction"):
-            if not 0 <= getattr(self, name) <= 1:
+        for name in ("membership", "reconstruction", "linkage"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"Expected 0 <= {name}={getattr(self, name)} <= 1: it is a share, not a percentage.")
 
 
@@ -138,14 +110,14 @@ SPECS: Mapping[str, type] = MappingProxyType(
         "data": DataSpec,
         "model": VariationalClassifier,
         "federation": FederationSpec,
-        "channel": ChannelSpec,
-        "compute": ComputeSpec,
+        "channel": PlainChannel,
+        "compute": LocalCompute,
         "tolerances": Tolerances,
         "report": ReportSpec,
         "run": RunSpec,
     }
 )
-"""The tables that hold keys, by name; what [model] holds depends on its name."""
+"""The tables that hold keys, by name; what [model], [channel] and [compute] hold depends on their name."""
 
 SWEPT = ("data", "model", "federation", "channel", "compute")
 """Tables whose keys a sweep may name."""
@@ -167,18 +139,22 @@ def read_table(table: str, content: Mapping[str, Any], place: str) -> Any:
     """
     for key in content:
         check_key(table, content, key, place)
-    if table in LATER:
-        _check_available(table, content.get("name", SPECS[table]().name), (SPECS[table]().name,), place)
     plain = {key: value.isoformat() if isinstance(value, date) else value for key, value in content.items()}
-    if table == "model":
+    if table in _BY_NAME:
         plain.pop("name", None)
     return parse_value(_kind(table, content, place), plain, source=place)
 
 
 def _kind(table: str, content: Mapping[str, Any], place: str) -> type:
-    """Return the dataclass of a table; that of [model] goes by its name."""
+    """Return the dataclass of a table; those of [model], [channel] and [compute] go by their name."""
     if table == "data" and "captured" in content:
         return CapturedData
+    if table == "channel":
+        return _channel(content.get("name", PlainChannel.name), place)
+    if table == "compute":
+        name = content.get("name", LocalCompute.name)
+        check_known(name, COMPUTES, f"{place}: unknown name", remedy="Correct [compute] name")
+        return COMPUTES[name]
     if table != "model":
         return SPECS[table]
     own = {"circuit": UserCircuit.name, "module": UserModule.name}
@@ -188,10 +164,19 @@ def _kind(table: str, content: Mapping[str, Any], place: str) -> type:
     return MODELS[name]
 
 
+def _channel(name: Any, place: str) -> type:
+    """Return the dataclass of a channel: the plain one, or a protocol that carries messages or keys."""
+    if name == PlainChannel.name:
+        return PlainChannel
+    known = [one for one in plugins.names("protocol") if issubclass(plugins.get("protocol", one), _CARRIERS)]
+    check_known(name, [PlainChannel.name, *known], f"{place}: unknown channel", remedy="Correct [channel] name")
+    return plugins.get("protocol", name)
+
+
 def check_key(table: str, content: Mapping[str, Any], key: str, place: str) -> None:
-    """Refuse a key that a table does not have; what [model] has depends on the name in its content."""
+    """Refuse a key that a table does not have; what some have depends on the name in their content."""
     known = [one.name for one in fields(_kind(table, content, place)) if one.init]
-    known = ["name", *known] if table == "model" else known
+    known = ["name", *known] if table in _BY_NAME else known
     check_known(key, known, f"{place}: unknown key", remedy="Remove it or correct its name")
 
 
@@ -254,14 +239,6 @@ def check_known(name: Any, known: Iterable[str], what: str, *, remedy: str) -> N
         raise InputError(f"{what} {shown}. {near}{remedy}. Known: {', '.join(options)}.")
 
 
-def _check_available(table: str, name: Any, known: tuple[str, ...], place: str | None = None) -> None:
-    """Refuse a name that a later version brings, or none does."""
-    if name in known:
-        return
-    later = " comes with a later version" if name in LATER[table] else " is unknown"
-    raise InputError(f"{place or f'[{table}]'}: name = {name!r}{later}. This version has: {', '.join(known)}.")
-
-
 def listed(values: Mapping[str, Any]) -> str:
     """Return keys and values on one line; a whole number reads the same as integer and as float."""
     return ", ".join(
@@ -270,7 +247,12 @@ def listed(values: Mapping[str, Any]) -> str:
     )
 
 
-_NAMED = (Defense, Attack, *MODELS.values())
+_CARRIERS = (KeySource, MessageCarrier)
+
+_BY_NAME = ("model", "channel", "compute")
+"""Tables whose name says which dataclass they are."""
+
+_NAMED = (Defense, Attack, *MODELS.values(), PlainChannel, *_CARRIERS, *COMPUTES.values())
 
 
 def _as_toml(value: Any) -> Any:

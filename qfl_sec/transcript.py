@@ -19,7 +19,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from qfl_sec.channel import Link
 from qfl_sec.checking import InputError, parse_json
+from qfl_sec.compute import ComputeCost
 from qfl_sec.contracts import Guarantee, PremiseCheck, Setup
 
 if TYPE_CHECKING:
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from qfl_sec.models import ModelSpec
 
 VERSION: Final = "qfl-sec/transcript-1"
+
+_OPTIONAL = ("delivered", "known", "intercepted", "shuffles", "circuit_angles")
+"""Tensors of a training on whose channel something happened, or whose updates others passed on or computed."""
 
 MAX_FILE_BYTES = 1 << 30
 """Larger files are refused before they are read."""
@@ -49,6 +54,8 @@ class Metadata:
         gradient_norm: Smallest norm among the gradients compared.
         gradients_checked: How many were compared.
         test_records: Records of the test split.
+        links: What carrying each update took, round by round; empty on a plain channel that nobody taps.
+        compute_costs: What each client's circuits of each round took; empty where gradients are exact.
     """
 
     version: Literal["qfl-sec/transcript-1"]
@@ -61,6 +68,8 @@ class Metadata:
     gradient_norm: float
     gradients_checked: int
     test_records: int
+    links: tuple[Link, ...] = ()
+    compute_costs: tuple[ComputeCost, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +79,12 @@ class Truth:
     Attributes:
         members: (candidates,), true for members.
         clients: (candidates,), the client each was dealt to.
-        batch_records: (rounds, clients a round, steps x slots), the candidates that each selected client used, step by
-            step; -1 in a slot that stayed empty.
+        batch_records: (rounds, clients a round, steps x slots), the candidates behind each update, in the order of the
+            transcript's, step by step; -1 in a slot that stayed empty.
         test_hits: (test records,), true where the final model is right.
         majority_hits: (test records,), true where the reference split's largest class is right.
+        senders: (rounds, clients a round), whose each update is where others passed them on, -1 where none came; None
+            where nobody did, and they came in the order of the schedule.
     """
 
     members: Tensor
@@ -81,6 +92,7 @@ class Truth:
     batch_records: Tensor
     test_hits: Tensor
     majority_hits: Tensor
+    senders: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +103,20 @@ class Transcript:
         metadata: The part that is no tensor.
         global_weights: (rounds + 1, parameters); row t is what round t starts from, the last row is released.
         selected: (rounds, clients a round)
-        updates: (rounds, clients a round, parameters), as transmitted; zeros where a defense hides them from everybody.
+        updates: (rounds, clients a round, parameters), as transmitted, in the order of the schedule unless others
+            passed them on; zeros where a defense hides them from everybody.
         aggregates: (rounds, parameters), the averaged update of each round.
         batch_labels: (rounds, clients a round, steps x slots), the labels behind each update, step by step, -1 in an
             empty slot; handed only to an attack that declares that it is told.
         state: The final weights by parameter name.
+        delivered: (rounds, clients a round), false where the channel aborted and nothing arrived; None if all did.
+        known: (rounds, clients a round, parameters), true where an eavesdropper has the coordinate; None if it has none
+            by protocol.
+        intercepted: (rounds, clients a round, parameters), the values of these, zero elsewhere; None like `known`.
+        shuffles: (rounds, hops, clients a round), how hops that collude with the server reordered what they passed on,
+            -1 for the others; None if none does.
+        circuit_angles: (rounds, clients a round, steps x slots, angles), the gate parameters that encode each record
+            that a quantum server ran, in the order of the updates, zeros in an empty slot; None if it saw none.
         truth: None once loaded: it is read by `load_truth`, by nobody but the harness.
     """
 
@@ -107,6 +128,11 @@ class Transcript:
     batch_labels: Tensor
     state: dict[str, Tensor]
     truth: Truth | None
+    delivered: Tensor | None = None
+    known: Tensor | None = None
+    intercepted: Tensor | None = None
+    shuffles: Tensor | None = None
+    circuit_angles: Tensor | None = None
 
     @classmethod
     def from_updates(
@@ -161,7 +187,7 @@ class Transcript:
             (partial / "metadata.json").write_text(json.dumps(asdict(self.metadata), allow_nan=False, sort_keys=True))
             save_file(_contiguous(self._tensors()), partial / "tensors.safetensors")
             save_file(_contiguous(self.state), partial / "model.safetensors")
-            save_file(_contiguous(vars(self.truth)), partial / "truth.safetensors")
+            save_file(_contiguous(_present(vars(self.truth))), partial / "truth.safetensors")
             for path in partial.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
@@ -173,8 +199,8 @@ class Transcript:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _tensors(self) -> dict[str, Tensor]:
-        names = ("global_weights", "selected", "updates", "aggregates", "batch_labels")
-        return {name: getattr(self, name) for name in names}
+        names = ("global_weights", "selected", "updates", "aggregates", "batch_labels", *_OPTIONAL)
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @classmethod
     def load(cls, folder: Path) -> "Transcript":
@@ -196,6 +222,13 @@ class Transcript:
         tensors = _load(path)
         setup = metadata.setup
         per_round = len(setup.schedule[0])
+        optional = {
+            "delivered": (setup.rounds, per_round),
+            "known": (setup.rounds, per_round, setup.n_parameters),
+            "intercepted": (setup.rounds, per_round, setup.n_parameters),
+            "shuffles": (setup.rounds, None, per_round),
+            "circuit_angles": (*tensors.get("batch_labels", torch.empty(0, 0, 0)).shape, None),
+        }
         _expect(
             path,
             tensors,
@@ -205,10 +238,14 @@ class Transcript:
                 "updates": (setup.rounds, per_round, setup.n_parameters),
                 "aggregates": (setup.rounds, setup.n_parameters),
                 "batch_labels": (setup.rounds, per_round, None),
+                **{name: shape for name, shape in optional.items() if name in tensors},
             },
         )
         types = dict.fromkeys(("global_weights", "updates", "aggregates"), tensors["global_weights"].dtype)
-        _expect_types(path, tensors, types | dict.fromkeys(("selected", "batch_labels"), torch.int64))
+        types |= dict.fromkeys(("selected", "batch_labels", "shuffles"), torch.int64)
+        types |= {"intercepted": types["updates"], "delivered": torch.bool, "known": torch.bool}
+        types |= {"circuit_angles": torch.float64}
+        _expect_types(path, tensors, {name: kind for name, kind in types.items() if name in tensors})
         if not tensors["global_weights"].is_floating_point():
             raise InputError(f"{path}: global_weights holds no floating-point numbers. Train again.")
         if tensors["selected"].tolist() != [list(chosen) for chosen in setup.schedule]:
@@ -225,20 +262,36 @@ def load_truth(folder: Path, metadata: Metadata) -> Truth:
     path, setup = folder / "truth.safetensors", metadata.setup
     tensors = _load(path)
     candidates = round(2 * sum(setup.expected_sizes))
-    shapes = {
+    shapes: dict[str, tuple[int | None, ...]] = {
         "members": (candidates,),
         "clients": (candidates,),
         "batch_records": (setup.rounds, len(setup.schedule[0]), None),
         "test_hits": (metadata.test_records,),
         "majority_hits": (metadata.test_records,),
     }
+    if "senders" in tensors:
+        shapes["senders"] = (setup.rounds, len(setup.schedule[0]))
     _expect(path, tensors, shapes)
     _expect_types(path, tensors, dict.fromkeys(("members", "test_hits", "majority_hits"), torch.bool))
-    _expect_types(path, tensors, dict.fromkeys(("clients", "batch_records"), torch.int64))
+    whole = [name for name in ("clients", "batch_records", "senders") if name in tensors]
+    _expect_types(path, tensors, dict.fromkeys(whole, torch.int64))
     for name, low, high in (("clients", 0, setup.clients), ("batch_records", -1, candidates)):
         if bool((tensors[name] < low).any() or (tensors[name] >= high).any()):
             raise InputError(f"{path}: {name} has numbers outside {low}..{high - 1}. Train again.")
+    if "senders" in tensors and not _took_part(tensors["senders"], setup):
+        raise InputError(f"{path}: senders are not the clients of the schedule. Train again.")
     return Truth(**tensors)
+
+
+def _took_part(senders: Tensor, setup: Setup) -> bool:
+    """Return whether each round's senders (rounds, clients a round) are clients of that round, each once."""
+    named = [[client for client in row if client >= 0] for row in senders.tolist()]
+    rounds = zip(named, setup.schedule, strict=True)
+    return all(len(set(row)) == len(row) and set(row) <= set(chosen) for row, chosen in rounds)
+
+
+def _present(tensors: dict[str, Tensor | None]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
 
 def _expect_types(path: Path, tensors: dict[str, Tensor], types: dict[str, torch.dtype]) -> None:

@@ -56,6 +56,7 @@ class VerdictInputs:
         identifiable: Of a reconstruction; None for other questions.
         instruments_passed: Whether every check of the workbench itself passed.
         premises_passed: Whether every premise that can be checked holds; true where there is none.
+        contradicted: Whether another measurement at the same setting lies above what its guarantee allows.
 
     Raises:
         ValueError: If the values do not fit together.
@@ -71,6 +72,7 @@ class VerdictInputs:
     identifiable: Identifiability | None = None
     instruments_passed: bool
     premises_passed: bool
+    contradicted: bool = False
 
     def __post_init__(self) -> None:
         if (self.status == "measured") != (self.success is not None):
@@ -89,17 +91,30 @@ class VerdictInputs:
         cls,
         measured: "Measured",
         *,
+        basis: "Rates | None" = None,
         ceiling: float | None,
         tolerance: float,
         instruments_passed: bool,
         premises_passed: bool,
+        contradicted: bool = False,
     ) -> Self:
-        """Return the inputs for a measurement as `results.json` holds it."""
+        """Return the inputs for a measurement as `results.json` holds it.
+
+        Args:
+            measured: Of the attack that the verdict is about.
+            basis: Its rates with limits that hold together with those of the other attacks; None takes its own.
+            ceiling: See the class, and so are the others.
+            tolerance: See there.
+            instruments_passed: See there.
+            premises_passed: See there.
+            contradicted: See there.
+        """
         game, rebuilt = measured.membership, measured.reconstruction
+        rates: Rates = measured if basis is None else basis
         return cls(
             status=measured.status,
-            success=measured.success,
-            control=measured.control,
+            success=rates.success,
+            control=rates.control,
             ceiling=ceiling,
             tolerance=tolerance,
             non_members=None if game is None else game.non_members,
@@ -109,6 +124,7 @@ class VerdictInputs:
             else Identifiability(rank=rebuilt.rank, unknowns=rebuilt.unknowns, equations=rebuilt.equations),
             instruments_passed=instruments_passed,
             premises_passed=premises_passed,
+            contradicted=contradicted,
         )
 
 
@@ -139,7 +155,7 @@ def judge(inputs: VerdictInputs) -> Judgement:
 
     | verdict          | if                                                                        |
     |------------------|---------------------------------------------------------------------------|
-    | no verdict       | an instrument failed, or the guarantee is contradicted                    |
+    | no verdict       | an instrument failed, or a guarantee of this setting is contradicted      |
     | above tolerance  | lo > t                                                                    |
     | within tolerance | c <= t and all checkable premises hold                                    |
     | tested only      | hi <= t                                                                   |
@@ -164,7 +180,7 @@ def judge(inputs: VerdictInputs) -> Judgement:
 def _evidence(given: VerdictInputs) -> tuple[EvidenceWord, str]:
     """Return the evidence and why, with figures."""
     if given.status == "not visible":
-        return "not visible", "by protocol it never enters this adversary's view"
+        return "not visible", "by protocol it never enters this adversary's view, as long as the premises hold"
     if given.success is None:
         return "not tested", "every run of the attack failed" if given.status == "failed" else "no attack was run"
     low, high, control = given.success.low, given.success.high, given.control
@@ -178,7 +194,7 @@ def _evidence(given: VerdictInputs) -> tuple[EvidenceWord, str]:
     known = given.identifiable
     if known is not None and known.rank < known.unknowns:
         figures = f"rank {known.rank:g} of {known.equations} equations for {known.unknowns:g} unknowns"
-        return "not identifiable", f"{figures}, from one update; more rounds or side knowledge may change this"
+        return "not identifiable", f"{figures}, from one update or sum; more rounds or side knowledge may change this"
     if control is None:
         return "inconclusive", "there is no control to compare with"
     if high <= given.tolerance:
@@ -214,7 +230,7 @@ def _verdict(given: VerdictInputs, evidence: EvidenceWord) -> tuple[VerdictWord,
     """Return the verdict and its reason code."""
     if not given.instruments_passed:
         return "no verdict", "instrument_failed"
-    if evidence == "guarantee contradicted":
+    if given.contradicted or evidence == "guarantee contradicted":
         return "no verdict", "guarantee_contradicted"
     if given.success is not None and given.success.low > given.tolerance:
         return "above tolerance", "above_without_guarantee" if given.ceiling is None else "above_despite_guarantee"
@@ -275,12 +291,8 @@ class Rebuilt(Protocol):
         """Parameters observed."""
 
 
-class Measured(Protocol):
-    """What a measurement tells a verdict; `qfl_sec.results.Measurement` is one."""
-
-    @property
-    def status(self) -> Status:
-        """Whether there are figures."""
+class Rates(Protocol):
+    """The rates that a verdict rests on; `qfl_sec.results.Basis` is one."""
 
     @property
     def success(self) -> Rate | None:
@@ -289,6 +301,14 @@ class Measured(Protocol):
     @property
     def control(self) -> Rate | None:
         """Successes of the control."""
+
+
+class Measured(Rates, Protocol):
+    """What a measurement tells a verdict; `qfl_sec.results.Measurement` is one."""
+
+    @property
+    def status(self) -> Status:
+        """Whether there are figures."""
 
     @property
     def membership(self) -> Game | None:

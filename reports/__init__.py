@@ -1,9 +1,11 @@
 """The reports of qfl-sec, imported as `qfl_sec.reports`.
 
 `writer` writes a run's files. `display` puts a whole report into strings: `findings`, `advice` and `trends` make its
-sentences out of `phrases`, `first_page`, `counts`, `grounds` and `pairs` its `tables`, `charts` its figures over `axes`
-as `panels`, and `reproduction` its box and sources. `wording` writes numbers, `sanitising` makes other people's text
-fit to print, and `selection` knows what stands where. `figures` draws, and `pdf` sets `report.typ`.
+sentences out of `phrases`, `first_page`, `counts`, `grounds`, `pairs` and `chapters` its `tables`, `charts` its
+figures over `axes` as `panels`, `checks` and `heat` the checks behind the numbers, and `reproduction` its box and
+sources. `wording` writes numbers, `sanitising` makes other people's text fit to print, and `selection` knows what
+stands where. `figures` and `check_figures` draw, `pdf` sets `report.typ`, and `html` makes the page with
+`report.css` and `report.js`: its chapters out of `html_pages`, its elements out of `html_markup`.
 """
 
 if __name__ != "qfl_sec.reports":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.findings import findings_above, withdrawn
-from qfl_sec.reports.phrases import inside, question
+from qfl_sec.reports.phrases import HITS, inside, question, source
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
 from qfl_sec.results import Setting, Verdict
@@ -60,8 +60,7 @@ def _effect(selection: Selection, setting: Setting, pairs: list[Pair]) -> str:
     for pair in pairs[:2]:
         before, after = selection.strongest(selection.audited, pair), selection.strongest(setting, pair)
         if before is not None and after is not None:
-            noun = "members found" if pair[1] == "membership" else "records rebuilt"
-            found.append((noun, w.share(before.success) or 0.0, w.share(after.success) or 0.0))
+            found.append((HITS[pair[1]], w.share(before.success) or 0.0, w.share(after.success) or 0.0))
     whole = w.denominator(share for _, *shares in found for share in shares)
     effects = [f"{noun} went from {w.of(first, whole)} to {w.out_of(last, whole)}" for noun, first, last in found]
     verb = "Train with" if selection.audited.epsilon is None else "Lower the budget:"
@@ -113,7 +112,9 @@ def _tighten(selection: Selection, row: Verdict) -> str:
 
 def _look_wider(selection: Selection, row: Verdict) -> str:
     label = cut(selection.question(row.question).label, 40)
-    return f"Attack several rounds together: one update alone does not determine the answer to “{label}”."
+    measured = selection.strongest(selection.audited, (row.adversary, row.question))
+    alone = source(selection, measured) if measured is not None else "one update"
+    return f"Attack several rounds together: {alone} alone does not determine the answer to “{label}”."
 
 
 def _give_control(selection: Selection, row: Verdict) -> str:
@@ -190,8 +191,12 @@ def _limits(selection: Selection) -> Iterable[str]:
     if untested:
         verb = "learns" if len(untested) == 1 else "learn"
         yield f"What {w.listed(list(untested)[:3])} {verb}: not tested."
-    if any(row.evidence == "not identifiable" for row in selection.rows):
-        yield "“Not identifiable” speaks of one update; more rounds or side knowledge may change this."
+    for row in selection.rows:
+        measured = selection.strongest(selection.audited, (row.adversary, row.question))
+        if row.evidence == "not identifiable" and measured is not None:
+            alone = source(selection, measured)
+            yield f"“Not identifiable” speaks of {alone}; more rounds or side knowledge may change this."
+            break
     if any(row.evidence == "no leak seen" for row in selection.rows):
         yield "“No leak seen” speaks of the attacks we ran, not of all attacks."
     units = {entry.unit for entry in selection.results.guarantees if entry.setting == selection.audited.id}

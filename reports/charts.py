@@ -5,11 +5,13 @@ from itertools import pairwise
 from math import ceil, floor, log2
 from typing import Literal
 
+from qfl_sec.contracts import Question
 from qfl_sec.intervals import Rate
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.axes import Axis, axes, column_label
 from qfl_sec.reports.counts import family
 from qfl_sec.reports.panels import Figure, Foot, Level, Mark, Panel, Tick
+from qfl_sec.reports.phrases import HITS
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
 from qfl_sec.results import Measurement, Utility
@@ -31,11 +33,14 @@ def _figure(selection: Selection, axis: Axis) -> Figure:
     at = list(places.values())
     # A few columns keep the width that they have among many.
     spare = max(0.0, 6 * step - (max(at) - min(at))) / 2
+    grey = axis.settings if axis.defense else axis.alone
+    claiming = {entry.setting for entry in selection.results.guarantees}
+    bare = "no ceiling drawn" if any(entry.id in claiming for entry in grey) else "no formal guarantee"
     return Figure(
         panels=panels,
-        legend=("measured, 95% interval", "control", "guessing", "ceiling by proof", "audited setting", "no ceiling"),
+        legend=("measured, 95% interval", "control", "guessing", "ceiling by proof", "audited setting", bare),
         columns=_columns(selection, axis),
-        grey=tuple(places[entry.id] for entry in (axis.settings if axis.defense else axis.alone)),
+        grey=tuple(places[entry.id] for entry in grey),
         audited=places.get(selection.audited.id),
         broken_at=places[axis.swept[-1].id] + 0.8 * step if axis.swept and axis.alone else None,
         step=step,
@@ -94,11 +99,10 @@ def _attack_panel(selection: Selection, axis: Axis, pair: Pair, *, linear: bool)
         if measured.guess is not None and measured.guess.n:
             guesses[identifier] = (at, measured.guess.k / measured.guess.n)
     swept = [entry.id for entry in axis.swept]
-    membership = pair[1] == "membership"
     name = cut(selection.adversary(pair[0]).label, 26)
-    measure = "members found at 1% false accusations" if membership else _rebuilt_measure(found.values())
+    measure = _measure(pair[1], found.values())
     return Panel(
-        title="Membership: members found" if membership else "Reconstruction: records rebuilt",
+        title=f"{pair[1].capitalize()}: {HITS[pair[1]]}",
         subtitle=f"{name} · {measure}",
         price=False,
         logarithmic=not linear,
@@ -113,12 +117,14 @@ def _attack_panel(selection: Selection, axis: Axis, pair: Pair, *, linear: bool)
         ceiling=_ceiling(selection, axis, pair),
         levels=(),
         foot=_feet(selection, axis, {key: _foot(found[key]) for key in marks}),
-        trend=_attack_trend(selection, found),
+        trend=_attack_trend(selection, axis, found),
     )
 
 
-def _rebuilt_measure(measurements: Iterable[Measurement | None]) -> str:
-    """Name what counts as rebuilt, by the tolerance that was used."""
+def _measure(question: Question, measurements: Iterable[Measurement | None]) -> str:
+    """Name what counts as a success; as rebuilt, by the tolerance that was used."""
+    if question != "reconstruction":
+        return f"{HITS[question]} at 1% false accusations" if question == "membership" else "updates, by their client"
     for entry in measurements:
         if entry is not None and entry.reconstruction is not None:
             return f"every feature within {w.agreed(entry.reconstruction.hit_tolerance)} of its range"
@@ -173,14 +179,27 @@ def _feet(selection: Selection, axis: Axis, texts: dict[str, str]) -> tuple[Foot
     )
 
 
-def _attack_trend(selection: Selection, found: dict[str, Measurement | None]) -> str:
+def _course(selection: Selection, axis: Axis, rates: dict[str, Rate]) -> str:
+    """Tell what becomes of a rate along the axis, as far as its intervals tell."""
+    ends = [entry.id for entry in axis.swept if entry.id in rates]
+    if len(ends) < 2:
+        return ""
+    first, last = rates[ends[0]], rates[ends[-1]]
+    apart = first.high < last.low or last.high < first.low
+    verb = ("rises" if last.low > first.high else "falls") if apart else "shows no clear change"
+    names = [w.label(cut(selection.setting(end).label, 24)) for end in (ends[0], ends[-1])]
+    return f"{verb} from {w.rate(w.share(first))} at {names[0]} to {w.rate(w.share(last))} at {names[1]}. In full: "
+
+
+def _attack_trend(selection: Selection, axis: Axis, found: dict[str, Measurement | None]) -> str:
+    rates = {key: one.success for key, one in found.items() if one is not None and one.success is not None}
     texts = []
     for identifier, measured in found.items():
         if measured is not None and measured.success is not None:
             label = w.label(cut(selection.setting(identifier).label, 24))
             control = f", control {w.rate(w.share(measured.control))}" if measured.control is not None else ""
             texts.append(f"{label} {w.interval(measured.success)}{control}")
-    return "; ".join(texts) + "."
+    return _course(selection, axis, rates) + "; ".join(texts) + "."
 
 
 def _auc_panel(selection: Selection, axis: Axis, pair: Pair) -> Panel:
@@ -262,7 +281,7 @@ def _price_panel(selection: Selection, axis: Axis) -> Panel | None:
         ceiling=(),
         levels=tuple(levels),
         foot=_feet(selection, axis, {key: w.rate(w.share(entry.accuracy)) for key, entry in found.items()}),
-        trend="; ".join(texts) + ".",
+        trend=_course(selection, axis, {key: entry.accuracy for key, entry in found.items()}) + "; ".join(texts) + ".",
     )
 
 

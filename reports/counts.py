@@ -4,8 +4,10 @@ import re
 from collections.abc import Callable, Iterable
 from itertools import groupby
 
+from qfl_sec.contracts import Question
 from qfl_sec.intervals import Rate
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.phrases import source
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import QUESTIONS, Selection
 from qfl_sec.reports.tables import Column, Group, Row, Table, variant_label
@@ -29,7 +31,8 @@ def family(method: str) -> str:
     return " ".join(re.sub(r"\b\d+ (?=(\w+ )?clusters)", "", bare).split())
 
 
-def _letters(selection: Selection, measurements: Iterable[Measurement]) -> tuple[str, ...]:
+def letters(selection: Selection, measurements: Iterable[Measurement]) -> tuple[str, ...]:
+    """Return the note that explains the letters of these measurements' intervals; nothing where there is none."""
     known = methods(selection)
     used = sorted({known[family(entry.success.method)] for entry in measurements if entry.success is not None})
     text = "; ".join(f"{letter} {cut(method, 110)}" for method, letter in known.items() if letter in used)
@@ -43,11 +46,12 @@ def _letters(selection: Selection, measurements: Iterable[Measurement]) -> tuple
 
 def success_tables(selection: Selection) -> tuple[Table, ...]:
     """Return the counts, rates and intervals of every attack, one table a question."""
-    kept, dropped = _limited(selection)
-    return tuple(_success_table(selection, question, kept, dropped) for question in QUESTIONS)
+    kept, dropped = limited(selection)
+    asked = [question for question in QUESTIONS if question in {entry.id for entry in selection.results.questions}]
+    return tuple(_success_table(selection, question, kept, dropped) for question in asked)
 
 
-def _limited(selection: Selection) -> tuple[tuple[Measurement, ...], int]:
+def limited(selection: Selection) -> tuple[tuple[Measurement, ...], int]:
     """Return the measurements that are printed, and how many are not: of too many the strongest a question stay."""
     measurements = selection.results.measurements
     if len(measurements) <= LONGEST_TABLE:
@@ -58,35 +62,51 @@ def _limited(selection: Selection) -> tuple[tuple[Measurement, ...], int]:
     return tuple(kept[:LONGEST_TABLE]), len(measurements) - len(kept[:LONGEST_TABLE])
 
 
-def _success_table(selection: Selection, question: str, kept: tuple[Measurement, ...], dropped: int) -> Table:
-    membership = question == "membership"
-    found = "Found / members" if membership else "Rebuilt / records"
-    side = "Accused / outsiders" if membership else "Rank / unknowns"
+_TITLES: dict[Question, tuple[str, str]] = {
+    "membership": ("Found / members", "Accused / outsiders"),
+    "reconstruction": ("Rebuilt / records", "Rank / unknowns"),
+    "linkage": ("Named / updates", "Rounds"),
+}
+"""Of the first and the last column of figures."""
+
+
+def _success_table(selection: Selection, question: Question, kept: tuple[Measurement, ...], dropped: int) -> Table:
+    found, side = _TITLES[question]
     titles = (found, "Rate", "95% interval", "Clusters", "Control", "Guess", "Ceiling", side)
-    what = (
-        "members found while outsiders are wrongly accused at the realised rate of the last column"
-        if membership
-        else "records rebuilt from one update; rank of the system beside its unknowns, at the median update"
-    )
     asked = [entry for entry in kept if entry.question == question]
-    groups = _groups(selection, asked, _success_rows)
+    seen = attacked(selection, asked)
+    what = {
+        "membership": "members found while outsiders are wrongly accused at the realised rate of the last column",
+        "reconstruction": f"records rebuilt from {seen}; rank of the system beside its unknowns, at the median of them",
+        "linkage": "updates put down to the client who sent them, of those that arrived",
+    }[question]
+    groups = groups_of(selection, asked, _success_rows)
     more = (f"{w.group(dropped)} further rows are in the attached results.json.",) if dropped else ()
     return Table(
         caption=f"{question.capitalize()}, every attack and setting: {what}. Control: the same attack without signal.",
         columns=(Column(title="Setting", align="left"), *(Column(title=title) for title in titles)),
         groups=groups,
-        notes=(*_letters(selection, asked), *more) if groups else (),
+        notes=(*letters(selection, asked), *more) if groups else (),
     )
 
 
-def _groups(
+def attacked(selection: Selection, measurements: Iterable[Measurement]) -> str:
+    """Return what attacks on transmissions worked on: one update, one round's sum, or either."""
+    seen = {source(selection, entry) for entry in measurements if entry.success is not None}
+    if len(seen) == 2:
+        return "one update, or from one round's sum where nothing else is seen"
+    return next(iter(seen), "one update")
+
+
+def groups_of(
     selection: Selection,
     measurements: Iterable[Measurement],
     rows: Callable[[Selection, Measurement], tuple[Row, ...]],
 ) -> tuple[Group, ...]:
-    """Group rows by attack, adversary and variant."""
+    """Group rows by attack, adversary and variant; budgets come first, the strictest at the top."""
     found: dict[tuple[str, str], list[Row]] = {}
-    for entry in measurements:
+    order = {entry.id: index for index, entry in enumerate((*selection.budgets, *reversed(selection.others)))}
+    for entry in sorted(measurements, key=lambda entry: order[entry.setting]):
         title = cut(entry.attack, 50) if entry.attack else "no attack"
         note = cut(selection.adversary(entry.adversary).label, 50)
         if len(selection.results.variants) > 1:
@@ -152,53 +172,6 @@ def _side(entry: Measurement) -> str:
         return w.fraction(entry.membership.false_positives, entry.membership.non_members)
     if entry.reconstruction is not None:
         return f"{w.group(entry.reconstruction.rank)} / {w.group(entry.reconstruction.unknowns)}"
+    if entry.question == "linkage" and entry.guess is not None:
+        return w.group(entry.guess.k)  # guessing is right once a round
     return "–"
-
-
-def further_tables(selection: Selection) -> tuple[Table, ...]:
-    """Return the other measures of both questions."""
-    kept, _ = _limited(selection)
-    measured = [entry for entry in kept if entry.success is not None]
-    membership = ("AUC", "95% interval", "Control AUC", "95% interval", "Found at 10%", "Rate", "Accused / outsiders")
-    inversion = ("Exact", "Oracle best", "RMSE", "Skill: mean", "Skill: record", "Skill: control", "Not identifiable")
-    return (
-        Table(
-            caption="Membership, further measures: area under the curve (ties count half; 0.5 is guessing), members "
-            "found at a target of 10% false accusations.",
-            columns=(Column(title="Setting", align="left"), *(Column(title=title) for title in membership)),
-            groups=_groups(selection, [entry for entry in measured if entry.membership], _auc_rows),
-        ),
-        Table(
-            caption="Reconstruction, further measures. Exact: every feature within 10⁻⁶ of its range. Oracle best: if "
-            "the truth chose among the restarts, which no attacker can. Skill: 1 − MSE / MSE of the prior mean, a "
-            "random record of the class, the control. Not identifiable: updates whose rank is below their unknowns.",
-            columns=(Column(title="Setting", align="left"), *(Column(title=title) for title in inversion)),
-            groups=_groups(selection, [entry for entry in measured if entry.reconstruction], _inversion_rows),
-        ),
-    )
-
-
-def _auc_rows(selection: Selection, entry: Measurement) -> tuple[Row, ...]:
-    game = entry.membership
-    if game is None:
-        return ()
-    cells = (
-        w.label(cut(selection.setting(entry.setting).label, 22)), w.decimals(game.auc, 3),
-        f"{w.decimals(game.auc_low, 3)}–{w.decimals(game.auc_high, 3)}", w.decimals(game.control_auc, 3),
-        f"{w.decimals(game.control_auc_low, 3)}–{w.decimals(game.control_auc_high, 3)}",
-        w.count(game.at_ten_percent), w.rate(w.share(game.at_ten_percent), table=True),
-        w.fraction(game.false_positives_at_ten_percent, game.non_members),
-    )  # fmt: skip
-    return (Row(cells=cells, audited=entry.setting == selection.audited.id),)
-
-
-def _inversion_rows(selection: Selection, entry: Measurement) -> tuple[Row, ...]:
-    found = entry.reconstruction
-    if found is None:
-        return ()
-    cells = (
-        w.label(cut(selection.setting(entry.setting).label, 22)), w.count(found.exact), w.count(found.oracle_best),
-        w.rate(found.rmse, table=True), w.decimals(found.skill_prior_mean), w.decimals(found.skill_random_record),
-        w.decimals(found.skill_control), w.fraction(found.not_identifiable, found.targets),
-    )  # fmt: skip
-    return (Row(cells=cells, audited=entry.setting == selection.audited.id),)

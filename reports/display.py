@@ -5,9 +5,11 @@ from datetime import date
 
 from qfl_sec.checking import InputError
 from qfl_sec.provenance import Environment, Timings
-from qfl_sec.reports import advice, counts, findings, first_page, grounds, pairs, trends
+from qfl_sec.reports import advice, chapters, counts, findings, first_page, grounds, pairs, trends
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.channels import Channels, channels
 from qfl_sec.reports.charts import figures
+from qfl_sec.reports.checks import Checks, checks
 from qfl_sec.reports.first_page import FindingRow
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.reproduction import Entry, Source, methods, reproduction, sources, words
@@ -63,10 +65,14 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Page 2."""
+    """Page 2, with the words that page 3 explains.
+
+    Of the figures the first stands here; those of further defenses stand in the appendix.
+    """
 
     title: str
     figures: tuple[Figure, ...]
+    checks: Checks | None
     nothing: str
     says: tuple[trends.Says, ...]
     words_title: str
@@ -75,16 +81,47 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Page 3 and on."""
+    """Pages 3 and 4.
+
+    Attributes:
+        title: Of page 4.
+        counts: Success of every attack, one table a question, on page 4; accuracy and paired differences, appendix.
+        rests_on: Title of page 3.
+        promise: The guarantee in a full sentence.
+        headings: On page 3: who sees what, the guarantee, the instruments. In the appendix: guarantees.
+        evidence: Who sees what; guarantees of every setting, in the appendix; premises; instrument checks.
+        reproduction: Lines of the box.
+        methods: What each attack and defense does.
+        sources: Where methods come from.
+        closing: What else the file carries.
+        back: Words of the link to the first table.
+    """
 
     title: str
     counts: tuple[Table, ...]
     rests_on: str
+    promise: str
+    headings: tuple[str, ...]
     evidence: tuple[Table, ...]
     reproduction: tuple[Entry, ...]
     methods: tuple[Entry, ...]
     sources: tuple[Source, ...]
     closing: str
+    back: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Appendix:
+    """A chapter for each attack, how many more there are, and headings of what follows: other defenses, accuracy.
+
+    Before these stands the section on channels; None where every channel was plain and nobody tapped it.
+    """
+
+    title: str
+    chapters: tuple[chapters.Chapter, ...]
+    more: str
+    headings: tuple[str, ...]
+    channels: Channels | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +132,7 @@ class Document:
     decision: Decision
     budget: Budget
     measurements: Measurements
+    appendix: Appendix
 
 
 def document(
@@ -119,6 +157,13 @@ def document(
         decision=_decision(selection),
         budget=_budget(selection),
         measurements=_measurements(selection, environment, timings, run_id),
+        appendix=Appendix(
+            title="Appendix: each attack in detail",
+            chapters=chapters.chapters(selection),
+            more=chapters.more_chapters(selection),
+            headings=("Other defenses", "Accuracy and paired differences"),
+            channels=channels(selection),
+        ),
     )
     return printable_tree(made)
 
@@ -160,6 +205,8 @@ def _decision(selection: Selection) -> Decision:
     rate = "Success rate on a log scale" + (
         "; for membership, members found at a target of 1% outsiders wrongly accused." if membership else "."
     )
+    joint = any(row.basis is not None and row.basis.comparisons > 1 for row in selection.rows)
+    together = " Intervals hold for all rows together." if joint else ""
     return Decision(
         kicker="Privacy and security audit" + (f" · {SAMPLE}" if results.sample else ""),
         title=cut(results.subject.title, 100) or "untitled",
@@ -168,7 +215,7 @@ def _decision(selection: Selection) -> Decision:
         tone=answer.tone,
         lead=" ".join(findings.lead(selection)),
         bounded=findings.bounded(selection),
-        findings_caption=f"What each adversary gained at the audited setting ({label}). {rate}",
+        findings_caption=f"What each adversary gained at the audited setting ({label}). {rate}{together}",
         findings=first_page.finding_rows(selection),
         more=first_page.more_rows(selection),
         scale=("0.1%", "1%", "10%", "100%"),
@@ -241,6 +288,7 @@ def _budget(selection: Selection) -> Budget:
     return Budget(
         title=_budget_title(selection),
         figures=drawings,
+        checks=checks(selection),
         nothing="" if drawings else "Nothing was measured, so there is nothing to draw.",
         says=tuple(trends.figure_says(selection)),
         words_title="Words used in verdicts",
@@ -259,11 +307,12 @@ def _measurements(selection: Selection, environment: Environment, timings: Timin
         title="Measurements and reproduction",
         counts=(
             *counts.success_tables(selection),
-            *counts.further_tables(selection),
             grounds.utility_table(selection),
             pairs.paired_table(selection),
         ),
         rests_on="What the verdicts rest on",
+        promise=grounds.promise(selection),
+        headings=("Who sees what", "What the guarantee rests on", "Did the instruments work?", "Guarantees"),
         evidence=(
             grounds.sight_table(selection),
             grounds.guarantee_table(selection),
@@ -274,4 +323,5 @@ def _measurements(selection: Selection, environment: Environment, timings: Timin
         methods=methods(selection),
         sources=sources(selection),
         closing="This PDF carries its data: open the attachment results.json.",
+        back="Back to the verdicts.",
     )

@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from qfl_sec.reports.panels import LOWEST, Figure, Mark, Panel
-from qfl_sec.reports.sanitising import font_file
+from qfl_sec.reports.sanitising import fitted, font_file
 
 INK, MUTE, HAIR, FOG = "#1A1A1A", "#5F6368", "#B8BCC2", "#F1F3F4"
 MEASURED, BAND, AUDITED, HATCH = "#004488", "#B3C6DB", "#F6EBCB", "#C9CDD2"
@@ -26,6 +27,8 @@ GREY_BAND = "#D6D8DB"
 FAMILY = "Source Sans Pro"
 WIDTH_MM, ROW_MM, TOP_MM, BOTTOM_MM = 170.0, 53.0, 7.0, 6.0
 TITLES_MM, TICKS_MM = 10.0, 5.5
+LEFT_MM, PANEL_MM = 8.5, 76.0
+POINTS_A_MM = 72 / 25.4
 SMALL, TITLE = 7.4, 9.0
 
 _STYLE: dict[Any, Any] = {
@@ -57,9 +60,18 @@ def draw(figure: Figure) -> str:
     Raises:
         RuntimeError: If the drawing uses another font.
     """
+    return drawn(lambda: _canvas(figure))
+
+
+def drawn(canvas: Callable[[], Canvas]) -> str:
+    """Return what a function draws, in the report's style, as SVG.
+
+    Raises:
+        RuntimeError: If the drawing uses another font than the report's sans.
+    """
     _register_fonts()
     with matplotlib.rc_context(_STYLE):
-        svg = _save(_canvas(figure))
+        svg = _save(canvas())
     families = set(re.findall(r"font(?:-family)?: [^;\"']*'?([^;\"']+)", svg))
     if families - {FAMILY}:
         raise RuntimeError(f"Expected the figure's fonts {sorted(families)} to be {FAMILY} alone.")
@@ -105,19 +117,19 @@ def _canvas(figure: Figure) -> Canvas:
         row, column = divmod(index, 2)
         # An odd last panel takes the whole row.
         wide = index == len(figure.panels) - 1 and column == 0
-        left = 8.5 + 85.5 * column
+        left = LEFT_MM + 85.5 * column
         bottom = height - TOP_MM - (row + 1) * ROW_MM + TICKS_MM
-        width = WIDTH_MM - 8.5 if wide else 76.0
+        width = WIDTH_MM - LEFT_MM if wide else PANEL_MM
         axes = canvas.add_axes(
             (left / WIDTH_MM, bottom / height, width / WIDTH_MM, (ROW_MM - TITLES_MM - TICKS_MM) / height)
         )
         last = row == rows(figure) - 1 or index + 2 >= len(figure.panels)
-        _panel(axes, figure, panel, axis_label=last)
+        _panel(axes, figure, panel, axis_label=last, width=width * POINTS_A_MM)
     return canvas
 
 
-def _panel(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool) -> None:
-    _frame(axes, figure, panel, axis_label=axis_label)
+def _panel(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool, width: float) -> None:
+    _frame(axes, figure, panel, axis_label=axis_label, width=width)
     _columns(axes, figure)
     if panel.ceiling:
         _ceiling(axes, panel)
@@ -126,14 +138,16 @@ def _panel(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool) -> Non
     _feet(axes, panel)
 
 
-def _frame(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool) -> None:
-    """Set axes, ticks, grid and titles."""
+def _frame(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool, width: float) -> None:
+    """Set axes, ticks, grid and titles on a panel that is so many points wide."""
+    column = 1.1 * width * figure.step / (figure.right - figure.left)
+    labels = [fitted(tick.label, column, SMALL) for tick in figure.columns]
     if panel.logarithmic:
         axes.set_yscale("log")
     axes.set_xlim(figure.left, figure.right)
     axes.set_ylim(panel.bottom, panel.top)
     axes.xaxis.set_major_locator(FixedLocator([tick.at for tick in figure.columns]))
-    axes.xaxis.set_major_formatter(FixedFormatter([tick.label for tick in figure.columns]))
+    axes.xaxis.set_major_formatter(FixedFormatter(labels))
     axes.yaxis.set_major_locator(FixedLocator([tick.at for tick in panel.ticks]))
     axes.yaxis.set_major_formatter(FixedFormatter([tick.label for tick in panel.ticks]))
     axes.yaxis.set_minor_locator(NullLocator())
@@ -145,10 +159,10 @@ def _frame(axes: Axes, figure: Figure, panel: Panel, *, axis_label: bool) -> Non
         axes.spines[side].set_visible(False)
     axes.grid(axis="y", color=HAIR, linewidth=0.5)
     axes.set_axisbelow(True)
-    axes.text(0, 1.125, panel.title, transform=axes.transAxes, fontsize=TITLE, fontweight=600)
-    axes.text(0, 1.035, panel.subtitle, transform=axes.transAxes, color=MUTE)
+    axes.text(0, 1.125, fitted(panel.title, width, TITLE), transform=axes.transAxes, fontsize=TITLE, fontweight=600)
+    axes.text(0, 1.035, fitted(panel.subtitle, width, SMALL), transform=axes.transAxes, color=MUTE)
     if axis_label:
-        axes.set_xlabel(figure.axis_label, labelpad=2)
+        axes.set_xlabel(fitted(figure.axis_label, width, SMALL), labelpad=2)
 
 
 def _columns(axes: Axes, figure: Figure) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.phrases import VERBS, false_share, inside, question, who
+from qfl_sec.reports.phrases import VERBS, false_share, inside, question, source, who
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
 from qfl_sec.results import Measurement, Setting, Verdict
@@ -65,7 +65,7 @@ def lead(selection: Selection) -> list[str]:
     if selection.failed_instruments:
         return _failed_instruments(selection)
     if withdrawn(selection):
-        return [_contradicted(selection, row) for row in selection.rows if row.verdict == "no verdict"][:2]
+        return [_contradicted(selection, row) for row in selection.rows if row.evidence == "guarantee contradicted"][:2]
     above = findings_above(selection)
     if above:
         return [_found(selection, (row.adversary, row.question)) for row in above[:2]]
@@ -106,7 +106,8 @@ def _found(selection: Selection, pair: Pair) -> str:
         accusing = f" while wrongly accusing {w.out_of(accused, whole)} outsiders" if accused is not None else ""
         text = f"{name} finds {w.out_of(found, whole)} members{accusing}{_because(selection, measured)}"
     else:
-        text = f"{name} rebuilds {w.out_of(found, whole)} records{_because(selection, measured)}"
+        verb, noun = VERBS[pair[1]]
+        text = f"{name} {verb} {w.out_of(found, whole)} {noun}{_because(selection, measured)}"
     return text + (f"; guessing {VERBS[pair[1]][0]} {w.of(guess, whole)}." if guess is not None else ".")
 
 
@@ -117,7 +118,8 @@ def _because(selection: Selection, measured: Measurement) -> str:
         return ", which does not stand out from its signal-free control"
     found = measured.reconstruction
     if found is not None and found.rank >= found.unknowns and 2 * found.not_identifiable < found.targets:
-        return f", because one update fixes them (rank {w.group(found.rank)} for {w.group(found.unknowns)} unknowns)"
+        figures = f"rank {w.group(found.rank)} for {w.group(found.unknowns)} unknowns"
+        return f", because {source(selection, measured)} fixes them ({figures})"
     if selection.setting(measured.setting).defense == "none":
         return ", because updates are sent as they are"
     return ""
@@ -137,7 +139,7 @@ def _quiet(selection: Selection) -> list[str]:
         sentences.append("No attack has a result at the audited setting, so nothing is known of what it lets through.")
     opened = [row for row in selection.rows if row.verdict == "open"]
     if opened and tested:
-        asked = f"{w.plural(len(selection.rows), 'question')} below"
+        asked = f"{w.spelled(len(selection.rows), 'question')} below"
         number = "All" if len(opened) == len(selection.rows) else f"{w.number_word(len(opened))} of the"
         sentences.append(f"{number} {asked} {'stays' if len(opened) == 1 else 'stay'} open.")
     return sentences
@@ -189,7 +191,7 @@ def _bound(selection: Selection, row: Verdict) -> str:
     if ceiling is not None and pair[1] == "membership":
         accusing = f" while wrongly accusing at most {w.out_of(ceiling.at, whole, up=True)} outsiders"
     verb, noun = VERBS[pair[1]]
-    past = {"finds": "found", "rebuilds": "rebuilt"}[verb]
+    past = {"finds": "found", "rebuilds": "rebuilt", "names": "named"}[verb]
     guessing = f", and guessing {verb} {w.of(guess, whole)}" if guess is not None else ""
     return (
         f"What {inside(selection, pair[0])} can learn is bounded: at {w.epsilon(setting.epsilon)} it {verb} at most "

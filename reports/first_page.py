@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import Literal
 
+from qfl_sec.intervals import Rate
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
@@ -22,7 +23,10 @@ Mark = Literal["no verdict", "above tolerance", "open", "tested only", "within t
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """Places on a log scale from 0.1 % (0) to 100 % (1); None where there is no mark."""
+    """Places on a log scale from 0.1 % (0) to 100 % (1); None where there is no mark.
+
+    `zero` where nothing was hit: the point is a triangle, and the interval's upper end a limit.
+    """
 
     point: float | None
     low: float | None
@@ -30,6 +34,7 @@ class Strip:
     control: float | None
     guess: float | None
     ceiling: float | None
+    zero: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,7 @@ def more_rows(selection: Selection) -> str:
 def _finding_row(selection: Selection, row: Verdict) -> FindingRow:
     pair: Pair = (row.adversary, row.question)
     measured = selection.strongest(selection.audited, pair)
-    success = measured.success if measured else None
+    success, control = _rates(row, measured)
     return FindingRow(
         question=cut(selection.question(row.question).label, 44),
         adversary=cut(selection.adversary(row.adversary).label, 44),
@@ -76,9 +81,10 @@ def _finding_row(selection: Selection, row: Verdict) -> FindingRow:
             point=place(w.share(success)),
             low=place(success.low) if success else None,
             high=place(success.high) if success else None,
-            control=place(w.share(measured.control)) if measured else None,
+            control=place(w.share(control)),
             guess=place(w.share(measured.guess)) if measured else None,
             ceiling=place(row.ceiling),
+            zero=success is not None and success.k == 0,
         ),
         evidence=row.evidence,
         figures=_figures(row, measured),
@@ -87,6 +93,13 @@ def _finding_row(selection: Selection, row: Verdict) -> FindingRow:
         verdict=row.verdict,
         mark=row.verdict,
     )
+
+
+def _rates(row: Verdict, measured: Measurement | None) -> tuple[Rate | None, Rate | None]:
+    """Return the success and control that a verdict rests on; those measured where an earlier version judged."""
+    if row.basis is not None:
+        return row.basis.success, row.basis.control
+    return (measured.success, measured.control) if measured else (None, None)
 
 
 def _figures(row: Verdict, measured: Measurement | None) -> str:
@@ -98,7 +111,10 @@ def _figures(row: Verdict, measured: Measurement | None) -> str:
     inversion = measured.reconstruction
     if row.evidence == "not identifiable" and inversion is not None:
         return f"rank {w.group(inversion.rank)}, needs {w.group(inversion.unknowns)}"
-    return w.interval(measured.success)
+    success, _ = _rates(row, measured)
+    if success is not None and success.n and success.k == 0:
+        return f"0 of {w.group(success.n)} (to {w.rate(success.high, up=True)})"
+    return w.interval(success)
 
 
 def budget_columns(selection: Selection) -> tuple[Setting, ...]:
@@ -119,7 +135,12 @@ def budget_table(selection: Selection) -> Table:
     """Return what each tested setting means, per 1 000."""
     settings = budget_columns(selection)
     rows: list[Row] = []
-    for question, cells in (("membership", _membership_cells), ("reconstruction", _reconstruction_cells)):
+    kinds = (
+        ("membership", _membership_cells),
+        ("reconstruction", _reconstruction_cells),
+        ("linkage", _linkage_cells),
+    )
+    for question, cells in kinds:
         pair = next((pair for pair in selection.measured_pairs if pair[1] == question), None)
         if pair is not None:
             rows.extend(cells(selection, pair, settings))
@@ -128,9 +149,11 @@ def budget_table(selection: Selection) -> Table:
     shown = sorted({pair[0] for pair in selection.measured_pairs[:2]})
     who = w.listed(cut(selection.adversary(adversary).label, 40) for adversary in shown)
     rest = len(selection.budgets) + len(selection.others) - len(settings)
+    linked = any(pair[1] == "linkage" for pair in selection.measured_pairs)
+    things = ", records or updates" if linked else " or records"
     return Table(
         caption=f"What another setting would mean{f' for the view of: {who}' if who else ''}. Per {w.group(PER)} "
-        f"members, outsiders or records{f'; {w.group(rest)} more settings in the measurements' if rest else ''}.",
+        f"members, outsiders{things}{f'; {w.group(rest)} more settings in the measurements' if rest else ''}.",
         columns=(
             Column(title="Privacy budget ε" if selection.budgets else "Setting", align="left"),
             *(_column(selection, entry) for entry in settings),
@@ -167,6 +190,10 @@ def _reconstruction_cells(selection: Selection, pair: Pair, settings: tuple[Sett
         _cells("Records rebuilt, measured", settings, lambda entry: _per(_success(selection, entry, pair))),
         _cells("Records rebuilt, at most by proof", settings, lambda entry: _proof(selection, entry, pair)),
     ]
+
+
+def _linkage_cells(selection: Selection, pair: Pair, settings: tuple[Setting, ...]) -> list[Row]:
+    return [_cells("Senders named, measured", settings, lambda entry: _per(_success(selection, entry, pair)))]
 
 
 def _success(selection: Selection, setting: Setting, pair: Pair) -> float | None:

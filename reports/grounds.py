@@ -1,10 +1,25 @@
 """What the verdicts rest on, as tables: accuracy and baselines, guarantees, premises, instrument checks."""
 
+from qfl_sec.contracts import ADVERSARIES
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.channels import channel_premises
+from qfl_sec.reports.phrases import inside
 from qfl_sec.reports.sanitising import cut
-from qfl_sec.reports.selection import BASELINES, Selection
+from qfl_sec.reports.selection import BASELINES, INSTEAD, SUM, Selection
 from qfl_sec.reports.tables import Column, Group, Row, Table, variant_label
-from qfl_sec.results import GuaranteeEntry, Utility
+from qfl_sec.results import AdversaryEntry, GuaranteeEntry, Utility
+
+MOST_THINGS = 5
+"""Columns of the matrix of who sees what that fit beside the adversaries."""
+
+_BROADCAST = ("global model of each round", "final model")
+_IMPLIED = {"each client's update": (SUM,), "global model of each round": ("final model",)}
+"""Whoever sees the first can compute the others."""
+
+INTERCEPTED = "what it intercepts of updates"
+"""What an eavesdropper sees, as `AdversaryEntry.sees` says it; whoever sees every update sees it too."""
+
+_ORDER = ("each client's update", INTERCEPTED, SUM, *_BROADCAST)
 
 BASELINE_LABELS = {"classical": "classical model of equal size", "centralised": "same model, not federated"}
 
@@ -12,7 +27,8 @@ BASELINE_LABELS = {"classical": "classical model of equal size", "centralised": 
 def utility_table(selection: Selection) -> Table:
     """Return the accuracy of every setting and baseline."""
     groups: dict[str, list[Row]] = {}
-    for entry in selection.results.utility:
+    order = [*(entry.id for entry in (*selection.budgets, *reversed(selection.others))), *BASELINES]
+    for entry in sorted(selection.results.utility, key=lambda entry: order.index(entry.setting)):
         note = variant_label(selection, entry.variant) if len(selection.results.variants) > 1 else ""
         groups.setdefault(note, []).append(_utility_row(selection, entry))
     titles = ("Correct / records", "Accuracy", "95% interval", "Majority class", "Seeds")
@@ -72,7 +88,8 @@ def _guarantee_group(selection: Selection, title: str, by_adversary: dict[str, l
     worst = max((entry for entries in by_adversary.values() for entry in entries), key=lambda entry: entry.epsilon)
     releases = max(entry.releases for entries in by_adversary.values() for entry in entries)
     note = (
-        f"per {worst.unit}, {worst.adjacency} neighbours; {cut(worst.sampling, 150)}; {cut(worst.mechanism, 150)}; "
+        f"per {cut(worst.unit, 20)}, {cut(worst.adjacency, 20)} neighbours; {cut(worst.sampling, 150)}; "
+        f"{cut(worst.mechanism, 150)}; "
         f"{w.plural(releases, 'release')} at most; {cut(worst.accountant, 30)}"
     )
     return Group(
@@ -93,17 +110,86 @@ def _guarantee_cells(entries: list[GuaranteeEntry]) -> tuple[str, ...]:
     return clients, w.budget(worst.epsilon, up=True), rdp, w.plain(worst.delta)
 
 
+def promise(selection: Selection) -> str:
+    """Return the guarantee of the audited setting as one full sentence, and what it caps."""
+    setting = selection.audited
+    by_adversary = {entry.id: selection.guarantees(setting, entry.id) for entry in selection.results.adversaries}
+    claims = [entry for entries in by_adversary.values() for entry in entries]
+    if not claims:
+        return f"Nothing is guaranteed at the audited setting ({w.label(cut(setting.label, 40))}): no formal guarantee."
+    worst = max(claims, key=lambda entry: entry.epsilon)
+    unit = cut(worst.unit, 20)
+    part = unit if unit == "client" else f"{unit} of one client"
+    differ = f"in which one {part} is replaced" if worst.adjacency == "replace-one" else f"that differ in one {part}"
+    covered = w.listed(inside(selection, name) for name, entries in by_adversary.items() if entries)
+    budget = f"({w.budget(worst.epsilon, up=True)}, {w.plain(worst.delta)})"
+    return (
+        f"For any two training sets {differ} ({cut(worst.adjacency, 20)}), whatever {covered} can compute from all "
+        f"{w.plural(selection.results.subject.rounds, 'round')} satisfies (ε,{w.FIXED}δ){w.FIXED}={w.FIXED}{budget} "
+        f"differential privacy.{_caps(selection)} The statement holds against every attack, known or not, as long as "
+        "each line below holds."
+    )
+
+
+def _caps(selection: Selection) -> str:
+    """Return what the guarantee caps at the audited setting, for the adversary that sees most."""
+    for adversary in ADVERSARIES:
+        ceiling = selection.ceiling(selection.audited, (adversary, "membership"))
+        if ceiling is not None:
+            return (
+                f" While {w.rate(ceiling.at, up=True)} of outsiders are wrongly accused, it caps the members that "
+                f"{inside(selection, adversary)} finds at {w.rate(ceiling.rate, up=True)}."
+            )
+    return ""
+
+
 def sight_table(selection: Selection) -> Table:
-    """Return what each adversary sees."""
-    rows = tuple(
-        Row(cells=(cut(entry.label, 60), cut("; ".join(entry.sees), 200) or "nothing"))
-        for entry in selection.results.adversaries
-    )
+    """Return what each adversary sees: a column for each thing, or a list where there are too many things."""
+    things = _things(selection)
+    entries = selection.results.adversaries
+    if len(things) > MOST_THINGS:
+        columns = tuple(Column(title=title, align="left") for title in ("Adversary", "Sees"))
+        rows = [Row(cells=(cut(one.label, 60), cut("; ".join(one.sees), 200) or "nothing")) for one in entries]
+    else:
+        columns = tuple(Column(title=cut(title, 30), align="left") for title in ("Adversary", *things))
+        rows = [Row(cells=(cut(one.label, 40), *(_sees(selection, one, thing) for thing in things))) for one in entries]
     return Table(
-        caption="Who sees what.",
-        columns=tuple(Column(title=title, align="left") for title in ("Adversary", "Sees")),
-        groups=(Group(title="", note="", rows=rows),) if rows else (),
+        caption="What enters each adversary's view; whoever sees the parts can compute the whole.",
+        columns=columns,
+        groups=(Group(title="", note="", rows=tuple(rows)),),
     )
+
+
+def _things(selection: Selection) -> list[str]:
+    """Return everything that some adversary sees, the most telling first."""
+    found = {
+        thing: None
+        for entry in selection.results.adversaries
+        for thing in (*(text for text in entry.sees if not text.startswith(INSTEAD)), *selection.narrowed(entry.id))
+        if thing != "nothing"
+    }
+    for thing in list(found):
+        found.update(dict.fromkeys(_IMPLIED.get(thing, ())))
+    return sorted(found, key=lambda thing: _ORDER.index(thing) if thing in _ORDER else len(_ORDER))
+
+
+def _sees(selection: Selection, entry: AdversaryEntry, thing: str) -> str:
+    """Return whether an adversary sees a thing, and under which defenses it does not."""
+    usual = {text for text in entry.sees if not text.startswith(INSTEAD)}
+    usual |= {part for text in usual for part in _IMPLIED.get(text, ())}
+    usual |= {INTERCEPTED} if "each client's update" in usual else set()
+    narrowed = selection.narrowed(entry.id)
+    if thing not in usual:
+        under = narrowed.get(thing, ())
+        return f"under {cut(', '.join(under), 40)}" if under else "no"
+    # What stays is the thing itself, whatever it implies, and the broadcasts that every one of these views holds.
+    lost = [
+        defense
+        for left, defenses in narrowed.items()
+        if thing not in (left, *_IMPLIED.get(left, ())) and (left == "nothing" or thing not in _BROADCAST)
+        for defense in defenses
+    ]
+    return f"not under {cut(', '.join(lost), 40)}" if lost else "yes"
 
 
 def premise_table(selection: Selection) -> Table:
@@ -124,10 +210,12 @@ def premise_table(selection: Selection) -> Table:
                 alarm=2 if entry.passed is False else -1,
             )
         )
+    rows += (carried := channel_premises(selection))
     rest = len(selection.results.premises) - len(shown)
     note = f"The same was looked at for the other settings: {w.plural(rest, 'premise')}, none failed, in results.json."
     return Table(
-        caption=f"Premises of the guarantee at the audited setting ({cut(selection.audited.label, 30)}).",
+        caption=f"Premises of {'guarantee and channels' if carried else 'the guarantee'} at the audited setting "
+        f"({cut(selection.audited.label, 30)}).",
         columns=tuple(Column(title=title, align="left") for title in ("Premise", "How we know", "Status")),
         groups=(Group(title="", note="", rows=tuple(rows)),) if rows else (),
         notes=(note,) if rest else (),
@@ -140,8 +228,8 @@ def instrument_table(selection: Selection) -> Table:
         Row(
             cells=(
                 cut(entry.label, 70),
-                cut(entry.result, 80),
-                cut(entry.required, 70),
+                cut(w.readable(entry.result), 80),
+                cut(w.readable(entry.required), 70),
                 "held" if entry.passed else "failed",
             ),
             alarm=-1 if entry.passed else 3,

@@ -15,6 +15,8 @@ from typing import Literal
 import typst
 
 from qfl_sec.checking import InputError
+from qfl_sec.reports.channel_figures import draw_channels
+from qfl_sec.reports.check_figures import draw_checks
 from qfl_sec.reports.display import Document
 from qfl_sec.reports.figures import draw
 from qfl_sec.reports.sanitising import font_file
@@ -35,9 +37,13 @@ def render(document: Document, results: bytes) -> bytes:
         RuntimeError: If the typesetter warns or refuses: a fault of ours, not of the data.
     """
     drawings = {f"figure-{index}": draw(figure) for index, figure in enumerate(document.budget.figures)}
+    if document.budget.checks is not None:
+        drawings["checks"] = draw_checks(document.budget.checks)
+    if document.appendix.channels is not None and document.appendix.channels.figure is not None:
+        drawings["channels"] = draw_channels(document.appendix.channels.figure)
     inputs = {"data": json.dumps(asdict(document)), "results": results.decode(), **drawings}
     head = document.head
-    with _folders() as (root, fonts):
+    with folders() as (root, fonts):
         known = typst.Fonts(include_system_fonts=False, include_embedded_fonts=True, font_paths=[fonts])
         compiler = typst.Compiler(_template(), root=root, font_paths=known, sys_inputs=inputs)
         try:
@@ -61,7 +67,7 @@ def _template() -> bytes:
 
 
 @contextmanager
-def _folders() -> Iterator[tuple[str, str]]:
+def folders() -> Iterator[tuple[str, str]]:
     """Lend two folders: an empty one to read from, and one that holds the two weights of the sans and nothing else.
 
     Raises:

@@ -9,7 +9,15 @@ from qfl_sec.results import Measurement, Verdict
 VERBS: dict[Question, tuple[str, str]] = {
     "membership": ("finds", "members"),
     "reconstruction": ("rebuilds", "records"),
+    "linkage": ("names", "senders"),
 }
+
+HITS: dict[Question, str] = {
+    "membership": "members found",
+    "reconstruction": "records rebuilt",
+    "linkage": "senders named",
+}
+"""What an attack on each question is measured by."""
 
 
 def who(selection: Selection, adversary: str) -> str:
@@ -21,6 +29,12 @@ def inside(selection: Selection, adversary: str) -> str:
     """Return an adversary's name inside a sentence."""
     name = who(selection, adversary)
     return name[:1].lower() + name[1:]
+
+
+def source(selection: Selection, measured: Measurement) -> str:
+    """Return what an attack on transmissions worked on: one update, or one round's sum where nothing else is seen."""
+    sums = selection.sums(selection.setting(measured.setting), measured.adversary)
+    return "one round's sum" if sums else "one update"
 
 
 def question(selection: Selection, row: Verdict) -> str:

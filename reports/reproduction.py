@@ -31,7 +31,8 @@ _WORDS = {
     "leak shown": "The interval of the strongest attack lies above the interval of its control.",
     "no leak seen": "Not above the control, and within the tolerance. It speaks of the attacks we ran.",
     "inconclusive": "Neither a leak nor its absence is shown: too wide an interval, too few targets, or no control.",
-    "not identifiable": "The view's equations have a lower rank than needed. More rounds or side knowledge may help.",
+    "not identifiable": "The equations of one update, or sum, have a lower rank than needed. More rounds or side "
+    "knowledge may change this.",
     "not visible": "By protocol the quantity never reaches this adversary. The premises are not tested by an attack.",
     "not tested": "No attack gave a result, so nothing was measured.",
     "no verdict": "An instrument failed, or a guarantee is contradicted: nothing is concluded.",
@@ -50,7 +51,13 @@ def words(selection: Selection) -> tuple[Entry, ...]:
     used: set[str] = {row.evidence for row in rows} | {row.verdict for row in rows}
     if any(row.ceiling is None for row in rows):
         used.add("no formal guarantee")
-    return tuple(Entry(label=word, text=text) for word, text in _WORDS.items() if word in used)
+    return tuple(Entry(label=word, text=text + _here(selection, word)) for word, text in _WORDS.items() if word in used)
+
+
+def _here(selection: Selection, word: str) -> str:
+    """Return what would decide an inconclusive row of this report; empty for other words."""
+    reasons = dict.fromkeys(row.evidence_reason for row in selection.rows if row.evidence == word == "inconclusive")
+    return f" Here: {cut('; '.join(reasons), 160)}." if reasons else ""
 
 
 def reproduction(selection: Selection, environment: Environment, timings: Timings, run_id: str) -> tuple[Entry, ...]:
@@ -64,7 +71,12 @@ def reproduction(selection: Selection, environment: Environment, timings: Timing
     cpu = [text for text in machine if text]
     return (
         Entry(label="Command", text="", code=cut(environment.command, 300)),
-        Entry(label="Run id", text="", code=run_id),
+        Entry(label="Run id", text="", code=w.digits(run_id, 16)),
+        Entry(
+            label="Verify",
+            text="recomputes every verdict and number from the stored scores",
+            code="qfl-sec verify RUN_DIR",
+        ),
         Entry(
             label="Software",
             text=f"qfl-sec {cut(results.package_version, 20)} ({commit}{state}), Python {cut(environment.python, 20)}"
@@ -102,12 +114,20 @@ def methods(selection: Selection) -> tuple[Entry, ...]:
     return tuple(Entry(label=cut(name, 40), text=cut(text, 200)) for name, text in both)
 
 
+def source_link(text: str, number: str) -> Source:
+    """Return a source by its arXiv number or DOI."""
+    doi = number.startswith("10.")
+    address = f"https://doi.org/{number}" if doi else f"https://arxiv.org/abs/{number}"
+    return Source(text=text, name=f"{'doi' if doi else 'arXiv'} {number}", address=link(address) or "")
+
+
 _SOURCES = {
-    "membership": ("Membership as a game with few false accusations", "arXiv 2112.03570", "2112.03570"),
-    "reconstruction": ("Rebuilding records from gradients", "arXiv 1906.08935", "1906.08935"),
-    "membership ceiling": ("Ceiling: trade-off of the mechanism", "arXiv 1905.02383", "1905.02383"),
-    "reconstruction ceiling": ("Ceiling of reconstruction", "arXiv 2302.07225", "2302.07225"),
-    "guarantee": ("Differentially private SGD", "arXiv 1607.00133", "1607.00133"),
+    "membership": ("Membership as a game with few false accusations", "2112.03570"),
+    "reconstruction": ("Rebuilding records from gradients", "1906.08935"),
+    "membership ceiling": ("Ceiling: trade-off of the mechanism", "1905.02383"),
+    "audit": ("Lower bounds on ε from counts", "2101.04535"),
+    "reconstruction ceiling": ("Ceiling of reconstruction", "2302.07225"),
+    "guarantee": ("Differentially private SGD", "1607.00133"),
 }
 
 
@@ -117,8 +137,5 @@ def sources(selection: Selection) -> tuple[Source, ...]:
     used: set[str] = {entry.question for entry in results.measurements if entry.success is not None}
     used |= {f"{entry.question} ceiling" for entry in results.ceilings}
     used |= {"guarantee"} if results.guarantees else set()
-    return tuple(
-        Source(text=text, name=name, address=link(f"https://arxiv.org/abs/{number}") or "")
-        for key, (text, name, number) in _SOURCES.items()
-        if key in used
-    )
+    used |= {"audit"} if {"guarantee", "membership"} <= used else set()
+    return tuple(source_link(text, number) for key, (text, number) in _SOURCES.items() if key in used)

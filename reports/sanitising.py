@@ -36,9 +36,36 @@ def supported() -> frozenset[int]:
     return frozenset.intersection(*maps) | frozenset(map(ord, _BORROWED))
 
 
+@cache
+def _advances() -> dict[int, float]:
+    """Return how wide the glyphs of the sans are in its heavier weight, in multiples of the size."""
+    with TTFont(font_file("Semibold"), lazy=True) as font:
+        widths, unit = font["hmtx"].metrics, font["head"].unitsPerEm
+        return {code: widths[name][0] / unit for code, name in font.getBestCmap().items()}
+
+
+def fitted(text: str, width: float, size: float) -> str:
+    """Cut a printable text to a width on paper, with an ellipsis where something is missing.
+
+    Args:
+        text: What is set in the sans.
+        width: In points.
+        size: Of the type, in points.
+    """
+    advances, room = _advances(), width / size
+    if sum(advances.get(ord(character), 1.0) for character in text) <= room:
+        return text
+    room -= advances[ord("…")]
+    for end, character in enumerate(text):
+        room -= advances.get(ord(character), 1.0)
+        if room < 0:
+            return text[:end].rstrip() + "…"
+    return text
+
+
 def cut(text: str, length: int) -> str:
-    """Cut a text to a length, with an ellipsis where something is missing."""
-    flat = " ".join(text.split())
+    """Cut a text to a length as it is shown, with an ellipsis where something is missing."""
+    flat = " ".join(printable(text).replace(ZERO_WIDTH_SPACE, "").split())
     return flat if len(flat) <= length else flat[: length - 1].rstrip() + "…"
 
 

@@ -21,11 +21,17 @@ from qfl_sec.results import (
     Verdict,
 )
 
-QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction")
+QUESTIONS: tuple[Question, ...] = ("membership", "reconstruction", "linkage")
 BASELINES = ("classical", "centralised")
 VERDICT_ORDER = ("no verdict", "above tolerance", "open", "tested only", "within tolerance", "conditional")
 
 Pair = tuple[Adversary, Question]
+
+SUM = "the sum of the updates"
+"""What an adversary sees in place of single updates, as `AdversaryEntry.sees` says it."""
+
+INSTEAD = "instead only "
+"""How `AdversaryEntry.sees` begins what a defense leaves; after " under " follow the defenses, divided by commas."""
 
 
 def check_references(results: Results, *, source: str = "results.json") -> None:
@@ -51,6 +57,7 @@ def check_references(results: Results, *, source: str = "results.json") -> None:
         "premises",
         "verdicts",
         "paired",
+        "channels",
     ):
         for index, entry in enumerate(getattr(results, name)):
             for kind, ids in known.items():
@@ -165,6 +172,19 @@ class Selection:
     def adversary(self, identifier: Adversary) -> AdversaryEntry:
         """Return an adversary by its id."""
         return next(entry for entry in self.results.adversaries if entry.id == identifier)
+
+    def narrowed(self, identifier: Adversary) -> dict[str, tuple[str, ...]]:
+        """Return what is left to an adversary under some defenses, and under which."""
+        found = {}
+        for text in self.adversary(identifier).sees:
+            left, under, defenses = text.removeprefix(INSTEAD).partition(" under ")
+            if text.startswith(INSTEAD) and under:
+                found[left] = tuple(defenses.split(", "))
+        return found
+
+    def sums(self, setting: Setting, adversary: Adversary) -> bool:
+        """Return whether an adversary sees only each round's sum of updates at a setting."""
+        return setting.defense in self.narrowed(adversary).get(SUM, ())
 
     def question(self, identifier: Question) -> QuestionEntry:
         """Return a question by its id."""

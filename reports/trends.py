@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.pairs import in_words, shown
-from qfl_sec.reports.phrases import VERBS, inside
+from qfl_sec.reports.phrases import HITS, VERBS, inside
 from qfl_sec.reports.sanitising import cut
 from qfl_sec.reports.selection import Pair, Selection
 from qfl_sec.results import Setting
@@ -32,7 +32,7 @@ def figure_says(selection: Selection) -> list[Says]:
         *(_used(selection, pair) for pair in selection.measured_pairs),
         _changed(selection),
         _cost(selection),
-        *(_trend(selection, pair) for pair in selection.measured_pairs if pair[1] == "membership"),
+        *(_trend(selection, pair) for pair in selection.measured_pairs if pair[1] in ("membership", "linkage")),
         _classical(selection),
         _unproven(selection),
     )
@@ -100,11 +100,10 @@ def _changed(selection: Selection) -> Says | None:
     price = selection.paired(setting, None)
     if found is None or price is None:
         return None
-    noun = "members found" if pair[1] == "membership" else "records rebuilt"
     name = f"{cut(setting.defense, 30)} at {w.label(cut(setting.label, 24))}"
     turn = ("raises" if found.difference > 0 else "lowers") if shown(found) else "shows no effect on"
     return Says(
-        lead=f"{name} {turn} the share of {noun}.",
+        lead=f"{name} {turn} the share of {HITS[pair[1]]}.",
         rest=f"Against the same {w.plural(found.trainings, 'seed')} without it: {in_words(found)}; accuracy "
         f"{in_words(price)}. It proves nothing.",
     )

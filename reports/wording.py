@@ -4,8 +4,9 @@ Rounding never flatters: a bound is rounded up, a rate that is not zero never re
 everything never reads as everything.
 """
 
+import re
 from collections.abc import Iterable
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 from qfl_sec.intervals import Rate
 
@@ -14,6 +15,8 @@ NARROW = "\u202f"
 
 FIXED = "\u00a0"
 """No-break space."""
+
+_EXPONENTS = re.compile(r"(?<![\w.])\d(?:\.\d{1,16})?e[+-]\d{2,3}(?!\w)")
 
 NUMBER_WORDS = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
@@ -162,9 +165,29 @@ def scientific(value: float) -> str:
     return f"10{raised}" if digits == "1" else f"{digits} × 10{raised}"
 
 
+def readable(text: str) -> str:
+    """Write the numbers with exponents in a text as a × 10ⁿ.
+
+    Example:
+        >>> readable("gap below 1e-04, norm 2.5e-01")
+        'gap below 0.0001, norm 0.25'
+    """
+    return _EXPONENTS.sub(lambda found: plain(float(found[0])), text)
+
+
 def budget(epsilon: float, *, up: bool = False) -> str:
     """Write an epsilon: as set, or as a bound, rounded up to two decimals."""
     return _decimal(epsilon, 2, ROUND_CEILING) if up else plain(epsilon)
+
+
+def at_least(value: float) -> str:
+    """Write a lower bound, rounded down to two decimals.
+
+    Example:
+        >>> at_least(0.929), at_least(0.0)
+        ('0.92', '0')
+    """
+    return "0" if value <= 0 else _decimal(value, 2, ROUND_FLOOR)
 
 
 def epsilon(value: float | None) -> str:
@@ -226,6 +249,12 @@ def duration(seconds: float) -> str:
 def number_word(number: int) -> str:
     """Write a small number in a word, with a capital, as sentences begin."""
     return NUMBER_WORDS[number] if number < len(NUMBER_WORDS) else group(number)
+
+
+def spelled(number: int, noun: str) -> str:
+    """Write a small number in a word, inside a sentence, with its noun: six questions."""
+    word = number_word(number).lower()
+    return f"{word} {noun}" + ("" if number == 1 else "s")
 
 
 def plural(number: int, noun: str) -> str:

@@ -6,11 +6,11 @@ from typing import Literal
 
 from qfl_sec.checking import InputError
 from qfl_sec.provenance import Environment, Timings, write_bytes
-from qfl_sec.reports.display import document
+from qfl_sec.reports.display import Document, document
 from qfl_sec.results import loads, run_id
 
-Format = Literal["pdf", "json"]
-FORMATS: tuple[Format, ...] = ("pdf", "json")
+Format = Literal["pdf", "html", "json"]
+FORMATS: tuple[Format, ...] = ("pdf", "html", "json")
 
 
 def write_report(
@@ -27,7 +27,7 @@ def write_report(
         environment: Where it was made.
         timings: When, and at what cost.
         folder: Where the files go; made if it does not exist.
-        formats: "pdf" gives `report.pdf`, "json" gives `results.json`, byte for byte.
+        formats: "pdf" gives `report.pdf`, "html" `report.html`, "json" `results.json`, byte for byte.
 
     Returns:
         The files, in the order of the formats.
@@ -46,13 +46,23 @@ def write_report(
     text = document(found, environment, timings, run_id=run_id(results))
     written = []
     for name in formats:
-        if name == "json":
-            path, data = folder / "results.json", results
-        else:
-            # The typesetter and the drawing library are slow to import, and nobody else needs them.
-            from qfl_sec.reports.pdf import render
-
-            path, data = folder / "report.pdf", render(text, results)
-        write_bytes(path, data)
+        path = folder / _FILES[name]
+        write_bytes(path, _made(name, text, results))
         written.append(path)
     return written
+
+
+_FILES: dict[Format, str] = {"pdf": "report.pdf", "html": "report.html", "json": "results.json"}
+
+
+def _made(name: Format, text: Document, results: bytes) -> bytes:
+    """Return a report's bytes. Typesetter, drawing and fonts are slow to import, and nobody else needs them."""
+    if name == "pdf":
+        from qfl_sec.reports import pdf
+
+        return pdf.render(text, results)
+    if name == "html":
+        from qfl_sec.reports import html
+
+        return html.render(text, results)
+    return results

@@ -18,17 +18,18 @@ from benchmarks import inversion as inversion_module
 from benchmarks import ours
 from benchmarks.__main__ import DOCUMENT, IMAGE, MACHINE, RESULTS, SCALING, main
 from benchmarks.agreement import FLOAT32, FLOAT64, DisagreementError, largest_difference
+from benchmarks.composing import GOALS, MS, limit_row
 from benchmarks.document import BEGIN, END, tables, with_tables
 from benchmarks.figure import draw
 from benchmarks.inversion import inversion
 from benchmarks.machine import PACKAGES, limited
-from benchmarks.peers import default_qubit, default_qubit_inversion, lightning, opacus_module
-from benchmarks.problems import Classification, classification
+from benchmarks.peers import default_qubit, default_qubit_inversion, lightning, opacus_module, sequence_bb84
+from benchmarks.problems import Classification, KeyExchange, classification
 from benchmarks.rows import Row, read_rows, write_rows
 from benchmarks.scaling import SERIES, SIZES, read_points
 from benchmarks.sides import Side, measure, partly
 from benchmarks.timing import Timing, alternate
-from benchmarks.workloads import GOALS, WORKLOADS
+from benchmarks.workloads import WORKLOADS
 
 INTERFACE = ["name", "ours", "peer", "peer_version", "peers", "unit", "ratio", "goal", "direction", "work"]
 
@@ -99,6 +100,51 @@ def test_jax_computes_the_same(models: int | None) -> None:
     if models is None:
         each = pennylane_jax.gradients(problem, by_record=True).result()[1:]
         largest_difference(ours.per_example_gradients(problem).result(), each, tolerance=FLOAT32, peer="JAX")
+
+
+@pytest.mark.parametrize("side", [ours.bb84, ours.bb84_counts])
+def test_key_exchange_shows_the_eavesdropper_at_its_rates(side: Callable[[KeyExchange], Side]) -> None:
+    problem = KeyExchange(pulses=400_000)
+    (rates,) = side(problem).result()
+    largest_difference([rates], [problem.expected], tolerance=problem.tolerance, peer="the closed forms")
+    assert problem.tolerance < 0.02  # an error rate without the eavesdropper is off by half of the share
+
+
+@pytest.mark.skipif(not sequence_bb84.interpreter().exists(), reason="SeQUeNCe has an environment of its own")
+def test_sequence_computes_the_same_rates() -> None:
+    problem = KeyExchange(pulses=4000)
+    with sequence_bb84.exchange(problem) as side:
+        assert side.version == "sequence 0.8.5"
+        again = [side.result() for _ in range(2)]
+    assert torch.equal(again[0][0], again[1][0])  # nothing is left over from the call before
+    for rates in (problem.expected, *ours.bb84(problem).result()):
+        largest_difference(again[0], [rates], tolerance=problem.tolerance, peer="SeQUeNCe")
+
+
+def test_sequence_without_its_environment_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(sequence_bb84.VARIABLE, str(tmp_path / "python"))
+    with pytest.raises(FileNotFoundError, match=r"Run make bench"), sequence_bb84.exchange(KeyExchange(pulses=1)):
+        pass
+
+
+def test_sequences_environment_is_pinned_and_agrees_with_ours() -> None:
+    def pins(path: Path) -> dict[str, str]:
+        lines = [line.strip() for line in path.read_text().splitlines()]
+        return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+    root = RESULTS.parent.parent
+    its, mine = pins(RESULTS.parent / "peers" / "sequence.txt"), pins(root / "constraints.txt")
+    assert its["sequence"] == "0.8.5"
+    assert {name: mine[name] for name in its.keys() & mine.keys()} == {name: its[name] for name in its.keys() & mine}
+    assert "benchmarks/peers/sequence.txt" in (root / "Makefile").read_text()
+
+
+def test_a_limits_row_holds_the_answer_against_what_is_expected(clock: "Clock") -> None:
+    side = Side(name="ours", version="1", work=clock.work("s", 0.5), answer=lambda: (torch.ones(2),))
+    made = limit_row("bb84_trillion_pulses_counts", side, torch.ones(2), limit=1e3, scale=MS, work="w")
+    assert (made.ours, made.limit, made.unit, made.ratio) == (500.0, 1e3, "ms", 2.0)
+    with pytest.raises(DisagreementError, match="what is expected"):
+        limit_row("bb84_trillion_pulses_counts", side, torch.zeros(2), limit=1e3, scale=MS, work="w")
 
 
 def test_inversion_poses_the_same_equations_to_both_sides() -> None:
@@ -286,7 +332,8 @@ def test_results_hold_every_row_with_its_goal() -> None:
         assert entry["unit"] in ("ms", "s", "times our batch gradient")
         reference = entry["limit"] if entry["peer"] is None else entry["peers"]
         assert entry["ratio"] == pytest.approx(reference / entry["ours"], rel=1e-3)
-        assert 0 <= entry["difference"] <= entry["tolerance"] <= FLOAT32
+        # Rates of random key exchanges agree within their standard deviations, everything else to the rounding.
+        assert 0 <= entry["difference"] <= entry["tolerance"] <= (0.1 if entry["name"].startswith("bb84") else FLOAT32)
         assert entry["ours_spread"][0] <= entry["ours"] <= entry["ours_spread"][1]
         assert entry["runs"] >= 1
         assert all(other["value"] > 0 for other in entry["also"])
@@ -296,10 +343,18 @@ def test_limits_and_peers_are_those_of_the_goals() -> None:
     rows = {one.name: one for one in read_rows(RESULTS)}
     assert rows["inversion_1024_problems"].limit == 6.0
     assert rows["per_example_gradients_batch_256"].limit == 2.5
+    assert rows["bb84_10_million_pulses"].limit == pytest.approx(10 / 15, rel=1e-3)
+    assert rows["bb84_trillion_pulses_counts"].limit == 1.0
     for name, one in rows.items():
         if one.peer is None:
             continue
-        peers = {"default_qubit": "default.qubit", "opacus": "Opacus", "_qubits": "lightning.qubit"}
+        peers = {
+            "default_qubit": "default.qubit",
+            "opacus": "Opacus",
+            "_qubits": "lightning.qubit",
+            "_bits": "scipy",
+            "_sequence": "SeQUeNCe",
+        }
         expected = next((word for ending, word in peers.items() if name.endswith(ending)), "JAX")
         assert expected in one.peer
         assert ("by proportion" in one.note) == name.endswith("default_qubit")

@@ -1,15 +1,19 @@
 import re
 from dataclasses import replace
-from math import log2
+from math import log, log2
 
 import pytest
 import sample_results as sample
 
+from qfl_sec.ceilings import gdp_membership_ceiling, membership_ceiling
 from qfl_sec.reports.charts import figures
+from qfl_sec.reports.check_figures import draw_checks
+from qfl_sec.reports.checks import Checks, checks, shown_budget
 from qfl_sec.reports.figures import FAMILY, draw, height_mm
 from qfl_sec.reports.panels import Figure
+from qfl_sec.reports.sanitising import fitted
 from qfl_sec.reports.selection import Selection
-from qfl_sec.results import AdversaryEntry, Results
+from qfl_sec.results import AdversaryEntry, Results, Variant
 
 
 def drawn(results: Results) -> Figure:
@@ -100,7 +104,8 @@ def test_budgets_too_close_together_are_spaced_equally() -> None:
 
 def test_alt_text_tells_the_trend_in_numbers() -> None:
     alt = drawn(sample.sample_results()).alt.replace("\u00a0", " ")
-    assert "ε = 0.5 1.2% (0.7–1.8), control 1.0%" in alt
+    assert "rises from 1.2% at ε = 0.5 to 41% at ε = 16. In full: ε = 0.5 1.2% (0.7–1.8), control 1.0%" in alt
+    assert "shows no clear change from 0.4% at ε = 0.5 to 0.7% at ε = 16" in alt
     assert "no DP 57% (54–59)" in alt
     assert "ε = 16 0.90 (0.89–0.92), control 0.50" in alt
     assert "classical 88%" in alt
@@ -150,3 +155,86 @@ def test_markup_and_odd_glyphs_in_labels_are_drawn_as_typed() -> None:
     )
     svg = draw(made.budget.figures[0])
     assert "&lt;b&gt;$x^2$ &amp; [U+6771]" in svg
+
+
+def checked(results: Results) -> Checks:
+    found = checks(Selection(results=results))
+    assert found is not None
+    return found
+
+
+def test_the_shown_budget_is_the_least_that_allows_the_rates() -> None:
+    for found, accused, delta in ((0.5, 0.1, 1e-5), (0.99, 0.4, 1e-3), (0.02, 0.01, 0.0)):
+        epsilon = shown_budget(found, accused, delta)
+        assert membership_ceiling(((epsilon, delta),), accused) == pytest.approx(found)
+    assert shown_budget(0.01, 0.02, 0.0) == 0.0
+
+
+def test_the_drawn_ceiling_bounds_a_gaussian_mechanism_and_meets_its_exact_value() -> None:
+    shown = checked(sample.sample_results()).trade_off
+    assert shown is not None
+    ceiling = next(
+        c for c in sample.sample_results().ceilings if (c.question, c.setting) == ("membership", "dp_sgd(epsilon=2)")
+    )
+    mu = sample.gaussian_mu(2.0)
+    drawn_there = dict(shown.ceiling)
+    assert drawn_there[ceiling.at] == pytest.approx(ceiling.rate)
+    for place, value in shown.ceiling:
+        assert value >= gdp_membership_ceiling(mu, place) - 1e-9
+    assert [value for _, value in shown.ceiling] == sorted(value for _, value in shown.ceiling)
+
+
+def test_audited_budgets_follow_from_the_counts() -> None:
+    audit = checked(sample.sample_results()).audit
+    assert audit is not None
+    assert [mark.label for mark in audit.marks] == ["0.5", "1", "2", "4", "8", "16"]
+    mark = audit.marks[2]
+    tpr, fpr = sample.MEMBERS_FOUND[2.0] / sample.MEMBERS, sample.FALSE_ACCUSATIONS[2.0] / sample.NON_MEMBERS
+    assert mark.point == pytest.approx(log((tpr - sample.DELTA) / fpr))
+    assert mark.low < mark.point
+    assert not audit.contradicted
+    assert "does not prove the claim" in checked(sample.sample_results()).caption
+
+
+def test_sizes_of_a_sweep_become_a_table_of_batches_and_parameters() -> None:
+    results = sample.sample_results()
+    first = next(m for m in results.measurements if m.reconstruction and m.setting == "none")
+    assert first.reconstruction is not None
+    larger = replace(
+        first, variant="b", success=sample.rate(0, 2560),
+        reconstruction=replace(first.reconstruction, unknowns=32, equations=24, rank=24),
+    )  # fmt: skip
+    variants = (*results.variants, Variant(id="b", values={"federation.batch_size": 8}, shown=False))
+    heat = checked(replace(results, variants=variants, measurements=(*results.measurements, larger))).heat
+    assert heat is not None
+    assert (heat.rows, heat.columns) == (("36", "24"), ("4", "8"))
+    known = [[cell and (cell.text, cell.hatched) for cell in row] for row in heat.cells]
+    assert known == [[("88", False), None], [None, ("0.0", True)]]
+
+
+def test_without_a_sweep_features_are_told_and_the_figure_is_drawn_in_one_font() -> None:
+    shown = checked(sample.sample_results())
+    assert shown.heat is not None
+    assert shown.heat.columns == ("1", "2", "3", "4", "all")
+    svg = draw_checks(shown)
+    assert svg == draw_checks(shown)
+    families = re.findall(r"font-family: '?([^;\"']+)|font: [^;\"]*'([^']+)'", svg)
+    assert {name for pair in families for name in pair if name} == {FAMILY}
+    assert "claim would be wrong" in svg
+
+
+def test_checks_follow_what_was_measured() -> None:
+    results = sample.sample_results()
+    assert checks(Selection(results=sample.nothing_measured(results))) is None
+    assert checks(Selection(results=sample.all_failed(results))) is None
+    bare = checked(sample.without_dp(results))
+    assert bare.audit is None
+    assert bare.trade_off is not None
+    assert bare.trade_off.ceiling == ()
+    assert draw_checks(bare).rstrip().endswith("</svg>")
+
+
+def test_a_label_too_wide_is_cut_to_its_room() -> None:
+    assert fitted("no DP", 40, 7.4) == "no DP"
+    assert fitted("W" * 40, 40, 7.4).endswith("W…")
+    assert len(fitted("i" * 400, 40, 7.4)) > len(fitted("W" * 400, 40, 7.4))

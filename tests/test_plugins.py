@@ -10,6 +10,7 @@ import pytest
 from qfl_sec import plugins
 from qfl_sec.contracts import Attack, Defense
 from qfl_sec.plugins import PluginError
+from qfl_sec.protocol_contracts import DelegatedComputation, KeySource, MessageCarrier
 
 HEAD = """
 from dataclasses import dataclass
@@ -64,7 +65,8 @@ def test_every_built_in_name_is_found_and_described(kind: plugins.Kind) -> None:
     for name in plugins.names(kind):
         cls = plugins.get(kind, name)
         assert cls.name == name
-        assert issubclass(cls, Attack if kind == "attack" else Defense)
+        protocols = KeySource | MessageCarrier | DelegatedComputation
+        assert issubclass(cls, {"attack": Attack, "defense": Defense, "protocol": protocols}[kind])
         assert len(plugins.description(cls)) > 10
         assert plugins.get(kind, name) is cls
 
@@ -72,11 +74,10 @@ def test_every_built_in_name_is_found_and_described(kind: plugins.Kind) -> None:
 def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(
         PluginError,
-        match=r"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: none, dp_sgd, gradient_pruning, "
-        "secure_aggregation.",
+        match=rf"Unknown defense 'dpsgd'. Did you mean 'dp_sgd'\? Known: {', '.join(plugins.BUILT_IN['defense'])}\.",
     ):
         plugins.get("defense", "dpsgd")
-    with pytest.raises(PluginError, match="gradient_inversion, loss_membership, update_membership"):
+    with pytest.raises(PluginError, match=", ".join(plugins.BUILT_IN["attack"])):
         plugins.get("attack", "zzz")
 
 
@@ -85,7 +86,7 @@ def test_a_file_registers_what_it_defines_and_nothing_that_it_imports(tmp_path: 
     found = plugins.load_file(path)
     assert [cls.name for cls in found] == ["rounding", "guessing"]
     assert plugins.get("defense", "rounding") is found[0]
-    assert plugins.names("attack") == ("gradient_inversion", "loss_membership", "update_membership", "guessing")
+    assert plugins.names("attack") == (*plugins.BUILT_IN["attack"], "guessing")
     assert plugins.files() == (path.resolve(),)
     assert plugins.description(found[0]) == "Round updates to a grid"
     assert plugins.description(found[1]) == ""
@@ -118,7 +119,7 @@ BROKEN = {
     "exits": ("import sys; sys.exit(3)", "SystemExit"),
     "calls itself": ("def f():\n    f()\nf()\n", "RecursionError"),
     "no Exception": ("class Odd(BaseException): ...\nraise Odd('at odds')", "with Odd: at odds. Mend"),
-    "nothing": ("", "defines no attack and no defense"),
+    "nothing": ("", "defines no attack, defense or protocol"),
     "no dataclass": ("class Bare(Defense):\n    name = 'bare'\n", "Bare in .*mine.py: is not a frozen dataclass"),
     "not frozen": ("@dataclass\nclass Soft(Defense):\n    name: ClassVar[str] = 'soft'\n", "is not a frozen dataclass"),
     "no name": ("@dataclass(frozen=True)\nclass Nameless(Defense):\n    x: int = 1\n", "Nameless in .* has no name"),
@@ -169,7 +170,7 @@ def test_objects_and_classes_can_be_used(tmp_path: Path) -> None:
     plugins._registry.classes.clear()
     assert plugins.use([cls(), cls]) == [cls, cls]
     assert plugins.get("defense", "rounding") is cls
-    with pytest.raises(PluginError, match="'int'> is neither an attack nor a defense"):
+    with pytest.raises(PluginError, match="'int'> is no attack, defense or protocol"):
         plugins.use([42])
 
 

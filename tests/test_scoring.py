@@ -36,7 +36,7 @@ def test_perfect_scores_find_every_member_and_noise_none(transcript: Transcript)
     perfect = MembershipScores(values=truth.members.double())
     draws = [torch.rand(len(truth.members), generator=torch.Generator().manual_seed(seed)) for seed in range(8)]
     trials = [MembershipTrial(scores=perfect, control=MembershipScores(values=noise), truth=truth) for noise in draws]
-    success, control, guess, figures = score_membership(trials, rng=rng())
+    success, control, guess, figures, _ = score_membership(trials, rng=rng())
     assert success.k == success.n == 8 * int(truth.members.sum())
     assert figures.auc == 1
     assert figures.false_positives == guess.k == 0
@@ -82,7 +82,7 @@ def test_a_record_counts_when_every_feature_lies_within_five_percent(
     mlp_training: TrainingConfig, transcript: Transcript, offset: float, rebuilt: int | None, exact: int
 ) -> None:
     trial = reconstructions(mlp_training, transcript, offset=offset)
-    success, control, guess, figures = score_reconstruction([trial], knows_labels=False, rng=rng())
+    success, control, guess, figures, _ = score_reconstruction([trial], knows_labels=False, rng=rng())
     assert success.n == 24
     if rebuilt is None:
         assert success.k < 4  # a neighbour's record may be hit by luck
@@ -103,7 +103,7 @@ def test_the_answer_is_chosen_by_the_residual_and_the_oracle_is_reported_apart(
 ) -> None:
     trial = reconstructions(mlp_training, transcript, offset=0.0)
     misled = replace(trial, scores=replace(trial.scores, residuals=torch.tensor([[1.0, 2.0]] * 6)))
-    success, _, _, figures = score_reconstruction([misled], knows_labels=False, rng=rng())
+    success, _, _, figures, _ = score_reconstruction([misled], knows_labels=False, rng=rng())
     assert success.k == 0
     assert figures.oracle_best.k == 24
 
@@ -112,7 +112,7 @@ def test_skill_of_exact_answers_is_one_against_every_baseline(
     mlp_training: TrainingConfig, transcript: Transcript
 ) -> None:
     trial = reconstructions(mlp_training, transcript, offset=0.0)
-    _, _, _, figures = score_reconstruction([trial], knows_labels=False, rng=rng())
+    _, _, _, figures, _ = score_reconstruction([trial], knows_labels=False, rng=rng())
     assert figures.skill_prior_mean == figures.skill_random_record == figures.skill_control == 1
 
 
@@ -134,7 +134,7 @@ def test_sums_are_scored_against_all_their_records_and_controlled_without_the_sh
         unknowns=torch.full((3,), 32),
     )
     trial = ReconstructionTrial(scores=scores, metadata=transcript.metadata, truth=truth, population=population)
-    success, control, _, figures = score_reconstruction([trial], knows_labels=False, rng=rng())
+    success, control, _, figures, _ = score_reconstruction([trial], knows_labels=False, rng=rng())
     distinct = [set(used.tolist()) for used in rows]
     assert success.k == success.n == figures.exact.k == sum(map(len, distinct))
     assert success.clusters == 3
@@ -172,6 +172,6 @@ def test_the_control_belongs_to_another_client(mlp_training: TrainingConfig, tra
     only = {name: getattr(trial.scores, name)[alone] for name in ("targets", "records", "labels", "residuals")}
     rest = {name: getattr(trial.scores, name)[alone] for name in ("ranks", "unknowns")}
     scores = replace(trial.scores, **only, **rest)
-    _, control, _, figures = score_reconstruction([replace(trial, scores=scores)], knows_labels=False, rng=rng())
+    _, control, _, figures, _ = score_reconstruction([replace(trial, scores=scores)], knows_labels=False, rng=rng())
     assert control is None
     assert figures.skill_control is None

@@ -34,7 +34,7 @@ WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "global_randomness": (("determinism",), "something else than the generator"),
     "never_off": (("switched_off",), "Switched off"),
     "wrong_shape": (("shapes", "isolation", "expected_gradient"), "wrong kind, shape or dtype"),
-    "nan": (("finite",), "not finite"),
+    "nan": (("finite", "honest_failure"), "not finite"),
     "changes_input": (("inputs_unchanged",), "writes into its input"),
     "attack_peeks_at_callers": (("no_truth",), "it looks at its callers or at files"),
     "attack_reads_files": (("no_truth",), "it looks at its callers or at files"),

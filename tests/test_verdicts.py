@@ -1,3 +1,6 @@
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,6 +14,10 @@ def rate(low: float, high: float) -> Rate:
     return Rate(k=round(50 * (low + high)), n=100, low=low, high=high, method="given", clusters=100)
 
 
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Five levels hold every order of five numbers, ties among them: lo, hi, c, t and ch."""
+
+LIMITS = [(low, high) for low in LEVELS for high in LEVELS if low <= high]
 INTERVALS = [rate(0.0, 0.04), rate(0.0, 0.05), rate(0.05, 0.2), rate(0.06, 0.3), rate(0.4, 0.6), rate(0.9, 1.0)]
 CONTROLS = [None, rate(0.0, 0.03), rate(0.0, 0.06), rate(0.3, 0.5)]
 CEILINGS = [None, 0.0, 0.05, 0.06, 0.5, 1.0]
@@ -23,54 +30,56 @@ GAMES: list[dict[str, Any]] = [
 ]
 TOLERANCE = 0.05
 
-EVIDENCE_ORDER = [
-    "not visible",
-    "not tested",
-    "guarantee contradicted",
-    "too few",
-    "leak shown",
-    "not identifiable",
-    "no leak seen",
+
+def holds(words: str, given: VerdictInputs) -> bool:
+    """Say whether one condition of the table holds; every word of it stands for one line here."""
+    lo, hi = (given.success.low, given.success.high) if given.success else (None, None)
+    ch = given.control.high if given.control else None
+    c, t, known = given.ceiling, given.tolerance, given.identifiable
+    n0, fpr = given.non_members, given.false_positive_rate
+    return {
+        "not visible": given.status == "not visible",
+        "not tested": given.status in ("not tested", "failed"),
+        "lo > c": lo is not None and c is not None and lo > c,
+        "n0 FPR < 10": lo is not None and n0 is not None and fpr is not None and round(n0 * fpr, 9) < 10,
+        "lo > ch": lo is not None and ch is not None and lo > ch,
+        "rank < unknowns": lo is not None and known is not None and known.rank < known.unknowns,
+        "lo <= ch and hi <= t": lo is not None and hi is not None and ch is not None and lo <= ch and hi <= t,
+        "instrument failed": not given.instruments_passed,
+        "contradicted": given.contradicted or (lo is not None and c is not None and lo > c),
+        "lo > t": lo is not None and lo > t,
+        "c <= t and premises": c is not None and c <= t and given.premises_passed,
+        "hi <= t": hi is not None and hi <= t,
+        "not visible and premises": given.status == "not visible" and given.premises_passed,
+        "always": True,
+    }[words]
+
+
+EVIDENCE = [
+    ("not visible", "not visible"),
+    ("not tested", "not tested"),
+    ("lo > c", "guarantee contradicted"),
+    ("n0 FPR < 10", "inconclusive"),
+    ("lo > ch", "leak shown"),
+    ("rank < unknowns", "not identifiable"),
+    ("lo <= ch and hi <= t", "no leak seen"),
+    ("always", "inconclusive"),
+]
+VERDICTS = [
+    ("instrument failed", "no verdict"),
+    ("contradicted", "no verdict"),
+    ("lo > t", "above tolerance"),
+    ("c <= t and premises", "within tolerance"),
+    ("hi <= t", "tested only"),
+    ("not visible and premises", "conditional"),
+    ("always", "open"),
 ]
 
 
-def expected(
-    status: str,
-    success: Rate | None,
-    control: Rate | None,
-    ceiling: float | None,
-    game: dict[str, Any],
-    instruments: bool,
-    premises: bool,
-) -> tuple[str, str]:
-    """The table, written as the set of words that hold, of which the first in order is taken."""
-    holds = set()
-    if status == "not visible":
-        holds.add("not visible")
-    if status in ("not tested", "failed"):
-        holds.add("not tested")
-    if success is not None:
-        if ceiling is not None and success.low > ceiling:
-            holds.add("guarantee contradicted")
-        if game.get("non_members") == 999:
-            holds.add("too few")
-        if control is not None and success.low > control.high:
-            holds.add("leak shown")
-        if "identifiable" in game and game["identifiable"].rank < game["identifiable"].unknowns:
-            holds.add("not identifiable")
-        if control is not None and success.low <= control.high and success.high <= TOLERANCE:
-            holds.add("no leak seen")
-    first = next((word for word in EVIDENCE_ORDER if word in holds), "inconclusive")
-    evidence = "inconclusive" if first == "too few" else first
-    verdicts = {
-        "no verdict": not instruments or evidence == "guarantee contradicted",
-        "above tolerance": success is not None and success.low > TOLERANCE,
-        "within tolerance": ceiling is not None and ceiling <= TOLERANCE and premises,
-        "tested only": success is not None and success.high <= TOLERANCE,
-        "conditional": evidence == "not visible" and premises,
-        "open": True,
-    }
-    return evidence, next(word for word, applies in verdicts.items() if applies)
+def expected(given: VerdictInputs) -> tuple[str, str]:
+    """The two tables, read from the top: the first condition that holds decides."""
+    evidence = next(word for condition, word in EVIDENCE if holds(condition, given))
+    return evidence, next(word for condition, word in VERDICTS if holds(condition, given))
 
 
 def every_case() -> list[tuple[Any, ...]]:
@@ -102,16 +111,60 @@ def inputs(
     )
 
 
-def test_every_case_of_the_truth_table() -> None:
+def every_order() -> Iterator[VerdictInputs]:
+    """Every order of lo, hi, c, t and ch, ties and missing numbers included, with everything else that counts."""
+    flags = list(product(GAMES, [True, False], [True, False], [True, False]))
+    success, controls = {ends: rate(*ends) for ends in LIMITS}, {high: rate(0.0, high) for high in LEVELS}
+    measured = product(success.values(), [None, *LEVELS], LEVELS, [None, *controls.values()])
+    unmeasured = product(["failed", "not tested", "not visible"], [None, *LEVELS], LEVELS, [None, controls[0.5]])
+    for (status, found), ceiling, tolerance, control in [
+        *((("measured", one), *rest) for one, *rest in measured),
+        *(((one, None), *rest) for one, *rest in unmeasured),
+    ]:
+        for game, instruments, premises, contradicted in flags:
+            yield VerdictInputs(
+                status=status,  # type: ignore[arg-type]
+                success=found,
+                control=control,
+                ceiling=ceiling,
+                tolerance=tolerance,
+                instruments_passed=instruments,
+                premises_passed=premises,
+                contradicted=contradicted,
+                **game,
+            )
+
+
+def test_every_order_of_limits_ceiling_tolerance_and_control_is_judged_by_the_table() -> None:
     seen = set()
+    for given in every_order():
+        found = judge(given)
+        assert (found.evidence, found.verdict) == expected(given), given
+        seen.add((found.evidence, found.verdict))
+    assert {verdict for _, verdict in seen} == {word for _, word in VERDICTS}
+    assert {evidence for evidence, _ in seen} == {word for _, word in EVIDENCE}
+
+
+BANNED = re.compile(r"\b(safe|secure|private|anonymous|unhackable|passed|protected)\b", re.IGNORECASE)
+
+
+def test_no_word_says_more_than_the_evidence() -> None:
     for case in every_case():
         found = judge(inputs(*case))
-        assert (found.evidence, found.verdict) == expected(*case), case
-        seen.add((found.evidence, found.verdict))
-    assert {verdict for _, verdict in seen} == {
-        "no verdict", "above tolerance", "within tolerance", "tested only", "conditional", "open",
-    }  # fmt: skip
-    assert {evidence for evidence, _ in seen} == {*EVIDENCE_ORDER, "inconclusive"} - {"too few"}
+        assert not BANNED.search(" ".join(found)), found
+        if found.verdict == "within tolerance":
+            assert case[3] is not None, "only a guarantee bounds"
+        if found.evidence == "not visible":
+            assert "premises" in found.evidence_reason
+        if found.evidence == "not identifiable":
+            assert "from one update or sum; more rounds or side knowledge may change this" in found.evidence_reason
+
+
+def test_a_contradiction_elsewhere_at_the_setting_withdraws_a_verdict_and_keeps_its_evidence() -> None:
+    given = inputs("measured", INTERVALS[0], CONTROLS[1], 0.05, {}, True, True)
+    assert judge(given).verdict == "within tolerance"
+    found = judge(replace(given, contradicted=True))
+    assert (found.evidence, found.verdict, found.reason) == ("no leak seen", "no verdict", "guarantee_contradicted")
 
 
 def test_every_reason_code_is_documented_and_reached() -> None:

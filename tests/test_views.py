@@ -1,11 +1,13 @@
 """Each adversary sees its share of a transcript, and the truth is in none of them."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import ClassVar
 
 import pytest
 import torch
 
+from qfl_sec.channel import PlainChannel
+from qfl_sec.compute import PlainCloud
 from qfl_sec.contracts import (
     ADVERSARIES,
     Adversary,
@@ -58,12 +60,13 @@ def test_a_defense_decides_what_is_seen(mlp_training: TrainingConfig) -> None:
 
 
 @pytest.mark.parametrize("adversary", ADVERSARIES)
-def test_no_view_holds_the_truth_or_shares_its_memory(mlp_training: TrainingConfig, adversary: Adversary) -> None:
-    transcript = train(mlp_training)
-    view = project(transcript, adversary, get("defense", "none")())
+def test_no_view_holds_the_truth_or_shares_its_memory(small_training: TrainingConfig, adversary: Adversary) -> None:
+    tapped, cloud = PlainChannel(adversary="intercept_resend", adversary_fraction=0.5), PlainCloud(shots=10)
+    transcript = train(replace(small_training, channel=tapped, compute=cloud))
+    view = project(transcript, adversary, get("defense", "none")(), tapped, cloud)
     assert view is not None
     allowed = {"adversary", "setup", "global_weights", "selected", "updates", "aggregates", "weights"}
-    assert {field.name for field in fields(view)} <= allowed
+    assert {field.name for field in fields(view)} <= allowed | {"delivered", "known", "angles", "filled"}
     kept = transcript.global_weights.clone()
     for value in vars(view).values():
         if isinstance(value, torch.Tensor):

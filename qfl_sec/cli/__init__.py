@@ -14,9 +14,8 @@ import click
 import typer
 
 from qfl_sec import __version__
-from qfl_sec.cli import attack, audit, init, listing, report, train, verify_plugin
+from qfl_sec.cli import attack, audit, init, listing, protocol, report, train, verify, verify_plugin
 from qfl_sec.cli.errors import describe
-from qfl_sec.cli.later import refuse_later_commands
 
 __all__ = ["main"]
 
@@ -29,7 +28,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        refuse_later_commands(given)
         status = typer.main.get_command(_app())(given or ["--help"], prog_name="qfl-sec", standalone_mode=False)
     except click.ClickException as error:
         print(f"Error: {error.format_message()} {_help_hint(error)}", file=sys.stderr)
@@ -55,6 +53,8 @@ def _app() -> typer.Typer:
     app.command("train")(train.train)
     app.command("attack")(attack.attack)
     app.command("report")(report.report)
+    app.command("protocol", context_settings=protocol.RAW)(protocol.protocol)
+    app.command("verify")(verify.verify)
     app.command("verify-plugin")(verify_plugin.verify_plugin)
     app.command("list")(listing.list_)
     app.command("init")(init.init)

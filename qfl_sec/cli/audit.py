@@ -81,7 +81,7 @@ def write_reports(done: "Audit") -> list[Path]:
 
     folder = done.folder
     environment, timings = read_environment(folder.environment), read_timings(folder.timings)
-    written = write_report(folder.results.read_bytes(), environment, timings, folder.path, formats=("pdf",))
+    written = write_report(folder.results.read_bytes(), environment, timings, folder.path, formats=("pdf", "html"))
     return [*written, folder.results]
 
 

@@ -41,6 +41,8 @@ def _entries(kind: str) -> list[dict[str, Any]]:
         return [_entry(name, plugins.get("attack", name)) for name in plugins.names("attack")]
     if kind == "defenses":
         return [_entry(name, plugins.get("defense", name)) for name in plugins.names("defense")]
+    if kind == "protocols":
+        return [_entry(name, plugins.get("protocol", name)) for name in plugins.names("protocol")]
     if kind == "models":
         return [_entry(name, cls) for name, cls in MODELS.items()]
     if kind == "datasets":

@@ -25,7 +25,9 @@ Changes = Annotated[
 ]
 Plugins = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="FILE", help="Python file that defines attacks or defenses.", show_default=False),
+    typer.Option(
+        "--plugin", metavar="FILE", help="Python file that defines attacks, defenses or protocols.", show_default=False
+    ),
 ]
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Worker processes; by default one a core, up to 8.")

@@ -4,8 +4,8 @@
     card = check_defense(MyDefense(strength=0.5))
     assert card.passed, card.text()
 
-`check_defense` and `check_attack` check an object in this process; `verify` checks a file or a registered name in a
-process of its own, under a time limit, as `qfl-sec verify-plugin` does.
+`check_defense`, `check_attack` and `check_protocol` check an object in this process; `verify` checks a file or a
+registered name in a process of its own, under a time limit, as `qfl-sec verify-plugin` does.
 
 | module         | job                                                                       |
 |----------------|---------------------------------------------------------------------------|
@@ -17,6 +17,7 @@ process of its own, under a time limit, as `qfl-sec verify-plugin` does.
 | `privacy`      | a guarantee against measured sensitivity, noise, and a membership game    |
 | `defense`      | all of these for a defense                                                |
 | `attack`       | small trainings for an attack, and its checks                             |
+| `protocol`     | honest and attacked runs of a protocol, and its checks                    |
 | `process`      | the kit in a process of its own, under a time limit                       |
 """
 
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
     from qfl_sec.testing.attack import check_attack
     from qfl_sec.testing.defense import check_defense
     from qfl_sec.testing.process import verify
+    from qfl_sec.testing.protocol import check_protocol
     from qfl_sec.testing.scorecard import Check, Scorecard
 
-__all__ = ["Check", "Scorecard", "check_attack", "check_defense", "verify"]
+__all__ = ["Check", "Scorecard", "check_attack", "check_defense", "check_protocol", "verify"]
 
 _HOMES = {
     "Check": "scorecard",
     "Scorecard": "scorecard",
     "check_attack": "attack",
     "check_defense": "defense",
+    "check_protocol": "protocol",
     "verify": "process",
 }
 

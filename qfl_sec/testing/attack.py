@@ -11,6 +11,7 @@ from torch import Tensor
 from qfl_sec.contracts import (
     ADVERSARIES,
     AggregateView,
+    AnonymousUpdatesView,
     Attack,
     Defense,
     GlobalModelsView,
@@ -80,7 +81,11 @@ class AttackBench:
         Raises:
             SkippedError: If there is none.
         """
-        defenses: tuple[Defense, ...] = (get("defense", "none")(), _OnlySums())
+        defenses: tuple[Defense, ...] = (
+            get("defense", "none")(),
+            _OnlySums(),
+            get("defense", "anonymous_forwarding")(),
+        )
         views = [project(transcript, adversary, defense) for defense in defenses for adversary in ADVERSARIES]
         fitting = [view for view in views if view is not None and visible(self.attack.requires, type(view))]
         if not fitting:
@@ -178,12 +183,17 @@ def no_hidden_state(bench: AttackBench) -> Finding:
 
 
 def _another(view: View) -> Any:
-    """Return a view of another training: every vector of weights and every update reversed and half as long again."""
-    changes = {
+    """Return a view of another training: every vector of weights and every update reversed and half as long again.
+
+    Updates without a sender also come in the reverse order.
+    """
+    changes: dict[str, Any] = {
         field.name: 1.5 * getattr(view, field.name).flip(-1)
         for field in fields(view)
         if isinstance(getattr(view, field.name), Tensor) and field.name != "selected"
     }
+    if isinstance(view, AnonymousUpdatesView):
+        changes["updates"] = changes["updates"].flip(1)
     return replace(view, **changes)
 
 
@@ -198,9 +208,11 @@ def shapes(bench: AttackBench) -> Finding:
     return Finding(
         passed=not trouble,
         measured=trouble or f"{type(scores).__name__} of the right shapes",
-        expected="MembershipScores, one value a candidate"
-        if bench.attack.question == "membership"
-        else "Reconstructions of matching shapes",
+        expected={
+            "membership": "MembershipScores, one value a candidate",
+            "reconstruction": "Reconstructions of matching shapes",
+            "linkage": "LinkageScores, one client an update",
+        }[bench.attack.question],
         reason="It returns scores of the wrong kind or shape." if trouble else "Its scores are as its contract says.",
     )
 

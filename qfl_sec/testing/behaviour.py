@@ -329,6 +329,7 @@ def honest_failure(bench: Bench) -> Finding:
 def _trouble(prepared: Defense, per_example: Tensor, mask: Tensor, bench: Bench) -> str | None:
     try:
         released = release(prepared, per_example, mask, bench.generator("odd"))
+        released = prepared.update(released.clone(), round=0, generator=bench.generator("odd update"))
     except ValueError as error:
         return None if str(error).strip() else "ValueError without a reason"
     except Exception as error:

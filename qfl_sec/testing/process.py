@@ -200,6 +200,7 @@ def _work(writer: Connection, target: str, parameters: dict[str, Any], start: in
 
 def _check_all(tell: Any, target: str, parameters: dict[str, Any], start: int, seed: int) -> None:
     from qfl_sec.contracts import Defense
+    from qfl_sec.protocol_contracts import DelegatedComputation, KeySource, MessageCarrier
     from qfl_sec.testing import defense
 
     found = _load(target)
@@ -216,6 +217,10 @@ def _check_all(tell: Any, target: str, parameters: dict[str, Any], start: int, s
                 [*defense.BEHAVIOUR, *defense.NOISE, *defense.PRIVACY],
                 defense.check_defense,
             )
+        elif isinstance(plugin, KeySource | MessageCarrier | DelegatedComputation):
+            from qfl_sec.testing import protocol
+
+            kind, names, check = "protocol", [*protocol.CHECKS], cast(Any, protocol.check_protocol)
         else:
             from qfl_sec.testing import attack  # brings the models along
 

@@ -63,14 +63,14 @@ class Scorecard:
 
     Attributes:
         plugin: Its name.
-        kind: Attack or defense.
+        kind: Attack, defense or protocol.
         parameters: The parameters it was checked with, as Python shows them.
         checks: Every check, in the order in which it was made.
         false_alarm: Probability that a sound plug-in fails any of them.
     """
 
     plugin: str
-    kind: Literal["attack", "defense"]
+    kind: Literal["attack", "defense", "protocol"]
     parameters: str
     checks: tuple[Check, ...]
     false_alarm: float = FALSE_ALARM

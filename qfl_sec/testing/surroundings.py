@@ -53,7 +53,8 @@ def with_truth_in_reach(call: Callable[[], bytes], members: Tensor) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "transcripts" / "training"
         place.mkdir(parents=True)
-        save_file({name: value.clone() for name, value in vars(truth).items()}, place / "truth.safetensors")
+        tensors = {name: value.clone() for name, value in vars(truth).items() if value is not None}
+        save_file(tensors, place / "truth.safetensors")
         with contextlib.chdir(folder):
             return call()
 

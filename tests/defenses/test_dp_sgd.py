@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from qfl_sec.accounting import Releases, epsilon_pld, privacy_curve
-from qfl_sec.contracts import MechanismEvidence, Setup
+from qfl_sec.contracts import UPDATE_READERS, MechanismEvidence, Setup
 from qfl_sec.defenses import DpSgd, NoDefense
 
 SETUP = Setup(
@@ -162,7 +162,7 @@ def test_guarantees_agree_with_the_accountant(prepared: DpSgd) -> None:
 def test_guarantees_cover_every_adversary_and_no_silent_client(prepared: DpSgd) -> None:
     found = prepared.guarantees(SETUP)
     places = {(one.adversary, one.client) for one in found}
-    assert places == {(adversary, client) for adversary in ("server", "client", "recipient") for client in (0, 1, 2)}
+    assert places == {(adversary, client) for adversary in UPDATE_READERS for client in (0, 1, 2)}
     assert len(found) == len(places)
     assert all(("computed from the server's" in one.mechanism) == (one.adversary != "server") for one in found)
     assert "rate 0.2857" in found[0].sampling

@@ -19,7 +19,7 @@ from qfl_sec.checking import InputError
 from qfl_sec.contracts import AggregateView, GlobalModelsView, MechanismEvidence, ReleasedModelView, Setup, UpdatesView
 from qfl_sec.defenses import SecureAggregation
 from qfl_sec.defenses.fixed_point import FixedPoint
-from qfl_sec.defenses.pairwise_masks import agree, expand, pairwise_masks
+from qfl_sec.defenses.pairwise_masks import agree, agreed_seeds, expand, pairwise_masks
 from qfl_sec.federation import TrainingConfig, train
 from qfl_sec.plugins import get
 from qfl_sec.views import project
@@ -77,7 +77,7 @@ def test_streams_follow_the_standard() -> None:
 
 def test_masks_equal_the_formula_and_cancel_only_all_together() -> None:
     secrets = [bytes([client + 1]) * 32 for client in range(4)]
-    found = pairwise_masks(secrets, length=7, context=b"sum 3")
+    found = pairwise_masks(agreed_seeds(secrets, context=b"sum 3"), clients=4, length=7)
     modulus = 2**64
     expected = [[0] * 7 for _ in secrets]
     for first, second in combinations(range(4), 2):

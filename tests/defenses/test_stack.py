@@ -136,7 +136,10 @@ def test_a_view_that_cannot_be_compared_is_refused() -> None:
         def view_for(self, adversary: Adversary, default: type[View]) -> type[View] | None:
             return View
 
-    with pytest.raises(ValueError, match="ReleasedModelView, GlobalModelsView, AggregateView, UpdatesView"):
+    with pytest.raises(
+        ValueError,
+        match="ReleasedModelView, GlobalModelsView, AggregateView, AnonymousUpdatesView, InterceptedView, UpdatesView",
+    ):
         Stack(defenses=(Odd(), MASKED)).view_for("server", UpdatesView)
 
 
