@@ -110,12 +110,13 @@ def _begin(system: System, start: Tensor, every: Tensor, chunk: int) -> _State:
 
 def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance: float) -> None:
     """Try one step of each running problem; accept, damp and end each on its own."""
-    points, residuals, jacobians = state.points[which], state.residuals[which], state.jacobians[which]
+    points, residuals, jacobians = (_rows(one, which) for one in (state.points, state.residuals, state.jacobians))
     before, damping, growth = state.objectives[which], state.damping[which], state.growth[which]
 
     gradients = torch.einsum("kru,kr->ku", jacobians, residuals)
     held = ((points <= 0) & (gradients > 0)) | ((points >= 1) & (gradients < 0))
-    steps = _damped_step(jacobians * ~held.unsqueeze(1), residuals, damping)
+    free = jacobians * ~held.unsqueeze(1) if bool(held.any()) else jacobians
+    steps = _damped_step(free, residuals, damping)
     trials = (points + steps).clamp(0, 1)
     steps = trials - points
     new_residuals, new_jacobians = _evaluate(system, trials, which, chunk)
@@ -125,17 +126,22 @@ def _advance(system: System, state: _State, which: Tensor, chunk: int, tolerance
     accepted = after < before
     ratio = torch.where(predicted > 0, (before - after) / predicted, torch.zeros_like(before))
     shrink = (1 - (2 * ratio.clamp(0, 1) - 1) ** 3).clamp(min=1 / 3)
+    still = steps.abs().amax(-1) <= 4 * torch.finfo(points.dtype).eps
+    flat = accepted & (before - after <= tolerance * before) & (ratio > 0.25)
+    stuck = ~accepted
+    stuck[~accepted] = damping[~accepted] > MAX_DAMPING * jacobians[~accepted].square().sum((-2, -1))
 
+    state.done[which] = still | flat | stuck
     state.damping[which] = torch.where(accepted, damping * shrink, damping * growth)
     state.growth[which] = torch.where(accepted, 2.0, 2 * growth)
     moved = which[accepted]
     state.points[moved], state.objectives[moved] = trials[accepted], after[accepted]
     state.residuals[moved], state.jacobians[moved] = new_residuals[accepted], new_jacobians[accepted]
 
-    still = steps.abs().amax(-1) <= 4 * torch.finfo(points.dtype).eps
-    flat = accepted & (before - after <= tolerance * before) & (ratio > 0.25)
-    stuck = ~accepted & (damping > MAX_DAMPING * jacobians.square().sum((-2, -1)))
-    state.done[which] = still | flat | stuck
+
+def _rows(values: Tensor, which: Tensor) -> Tensor:
+    """Return the rows of running problems; without a copy while all of them run."""
+    return values if len(which) == len(values) else values[which]
 
 
 def _damped_step(jacobians: Tensor, residuals: Tensor, damping: Tensor) -> Tensor:

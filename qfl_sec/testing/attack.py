@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from qfl_sec.channel import PlainChannel
+from qfl_sec.compute import LocalCompute, PlainCloud
 from qfl_sec.contracts import (
-    ADVERSARIES,
     AggregateView,
     AnonymousUpdatesView,
     Attack,
@@ -20,6 +21,7 @@ from qfl_sec.contracts import (
     NotApplicableError,
     Reconstructions,
     Scores,
+    ServerComputeView,
     View,
     visible,
 )
@@ -33,9 +35,11 @@ from qfl_sec.testing.behaviour import truth_finding
 from qfl_sec.testing.scorecard import Finding, Listener, Scorecard, SkippedError, make_checks, shown, silent
 from qfl_sec.testing.surroundings import digest, global_seed, in_a_copy, outcome
 from qfl_sec.transcript import Transcript
-from qfl_sec.views import project
+from qfl_sec.views import adversaries, project
 
 FEDERATION = FederationSpec(clients=3, clients_per_round=2, rounds=2, batch_size=2)
+
+TAPPED = PlainChannel(adversary="intercept_resend", adversary_fraction=0.5)
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,14 @@ class AttackBench:
     seed: int = 0
 
     def training(self, **changes: Any) -> TrainingConfig:
-        """Return a small training; the changes are to its federation."""
+        """Return a small training; the changes are to its federation.
+
+        Its channel is tapped, and an attack that asks for what a quantum server sees finds one.
+        """
+        asks = any(issubclass(one, ServerComputeView) for one in self.attack.requires)
         return TrainingConfig(
+            channel=TAPPED,
+            compute=PlainCloud(shots=100) if asks else LocalCompute(),
             data=DataSpec(),
             model=VariationalClassifier(layers=1),
             federation=replace(FEDERATION, **changes),
@@ -86,7 +96,12 @@ class AttackBench:
             _OnlySums(),
             get("defense", "anonymous_forwarding")(),
         )
-        views = [project(transcript, adversary, defense) for defense in defenses for adversary in ADVERSARIES]
+        config = self.training()
+        views = [
+            project(transcript, adversary, defense, config.channel, config.compute)
+            for defense in defenses
+            for adversary in adversaries(config.channel, config.compute)
+        ]
         fitting = [view for view in views if view is not None and visible(self.attack.requires, type(view))]
         if not fitting:
             raise SkippedError("No view of a training is one of those that it requires.")
@@ -190,7 +205,7 @@ def _another(view: View) -> Any:
     changes: dict[str, Any] = {
         field.name: 1.5 * getattr(view, field.name).flip(-1)
         for field in fields(view)
-        if isinstance(getattr(view, field.name), Tensor) and field.name != "selected"
+        if isinstance(getattr(view, field.name), Tensor) and getattr(view, field.name).is_floating_point()
     }
     if isinstance(view, AnonymousUpdatesView):
         changes["updates"] = changes["updates"].flip(1)
