@@ -84,7 +84,8 @@ def _price(selection: Selection, setting: Setting) -> str:
 
 def _decide(selection: Selection, row: Verdict) -> str:
     label, reason = cut(selection.question(row.question).label, 40), w.inside(cut(row.evidence_reason, 110))
-    return f"Add seeds to decide “{label}”" + (f": {reason}." if reason else ".")
+    asks = f"Add seeds to decide “{label}” for {inside(selection, row.adversary)}"
+    return asks + (f": {reason}." if reason else ".")
 
 
 def _test_it(selection: Selection, row: Verdict) -> str:
