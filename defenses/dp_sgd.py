@@ -18,12 +18,7 @@ from qfl_sec.accounting import (
     privacy_curve,
 )
 from qfl_sec.contracts import UPDATE_READERS, Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
-
-CLIPPING_SLACK = 1e-5
-"""Relative rounding error of a clipped norm that is no violation; single precision stays below."""
-
-NOISE_DEVIATIONS = 5.0
-"""How many standard errors the measured noise may lie from the calibrated one."""
+from qfl_sec.defenses.noisy_releases import CLIPPING_SLACK, NOISE_DEVIATIONS, check_budget, for_all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +75,7 @@ class DpSgd(Defense):
     clip_norm: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.epsilon < math.inf:
-            raise ValueError(f"Expected epsilon={self.epsilon} > 0 and finite.")
-        if not 0 < self.delta < 1:
-            raise ValueError(f"Expected 0 < delta={self.delta} < 1.")
-        if not 0 < self.clip_norm < math.inf:
-            raise ValueError(f"Expected clip_norm={self.clip_norm} > 0 and finite.")
+        check_budget(self.epsilon, self.delta, self.clip_norm)
 
     def prepare(self, setup: Setup) -> Self:
         """Return a copy whose noise is calibrated to every release of the drawn schedule; the worst client decides.
@@ -246,9 +236,4 @@ def _guarantees_of(defense: DpSgd, setup: Setup, client: int, noise_multiplier: 
         in_batch_curve=privacy_curve(released.known_in(steps), grid=grid),
         epsilon_rdp=epsilon_rdp(released, defense.delta),
     )
-    others = [
-        replace(server, adversary=other, mechanism=f"{mechanism}; this view is computed from the server's")
-        for other in UPDATE_READERS
-        if other != "server"
-    ]
-    return [server, *others]
+    return for_all(server, UPDATE_READERS)

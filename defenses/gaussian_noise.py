@@ -1,7 +1,7 @@
 """Differential privacy of whole updates by Gaussian noise, added by each client before its update leaves it."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar, Self
 
 import torch
@@ -16,8 +16,9 @@ from qfl_sec.accounting import (
     grid_for,
     privacy_curve,
 )
-from qfl_sec.contracts import UPDATE_READERS, Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
-from qfl_sec.defenses.noisy_updates import check_budget, clipped, for_all, noise_premises, update_releases
+from qfl_sec.contracts import Defense, Guarantee, MechanismEvidence, PremiseCheck, Setup
+from qfl_sec.defenses.noisy_releases import check_budget
+from qfl_sec.defenses.noisy_updates import clipped, noise_premises, update_guarantees, update_releases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,14 +107,7 @@ class GaussianNoise(Defense):
         Raises:
             ValueError: If the defense has not been prepared, or for another setup.
         """
-        multiplier, prepared_for = self._ready()
-        if setup != prepared_for:
-            raise ValueError("Expected the setup that gaussian_noise was prepared for. Call prepare(setup) again.")
-        return tuple(
-            one
-            for client, count in update_releases(setup).items()
-            for one in for_all(_guarantee(self, client, count, multiplier), UPDATE_READERS)
-        )
+        return tuple(update_guarantees(self.name, self._ready(), setup, partial(_guarantee, self)))
 
     def premises(self, evidence: MechanismEvidence) -> tuple[PremiseCheck, ...]:
         """Return what the guarantee rests on, held against what was measured.

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,7 +13,6 @@ from torch import Tensor
 
 from qfl_sec.accounting import CURVE_DELTA, CURVE_POINTS, accountant_name
 from qfl_sec.contracts import (
-    UPDATE_READERS,
     Defense,
     Guarantee,
     MechanismEvidence,
@@ -21,7 +20,8 @@ from qfl_sec.contracts import (
     PrivacyCurve,
     Setup,
 )
-from qfl_sec.defenses.noisy_updates import check_budget, clipped, for_all, noise_premises, update_releases
+from qfl_sec.defenses.noisy_releases import check_budget
+from qfl_sec.defenses.noisy_updates import clipped, noise_premises, update_guarantees, update_releases
 
 _GRID_SHARE = 100
 """Grid points of a release's privacy loss, up to the finest grid."""
@@ -115,14 +115,7 @@ class LaplaceNoise(Defense):
         Raises:
             ValueError: If the defense has not been prepared, or for another setup.
         """
-        budget, prepared_for = self._ready()
-        if setup != prepared_for:
-            raise ValueError("Expected the setup that laplace_noise was prepared for. Call prepare(setup) again.")
-        return tuple(
-            one
-            for client, count in update_releases(setup).items()
-            for one in for_all(_guarantee(self, client, count, budget), UPDATE_READERS)
-        )
+        return tuple(update_guarantees(self.name, self._ready(), setup, partial(_guarantee, self)))
 
     def premises(self, evidence: MechanismEvidence) -> tuple[PremiseCheck, ...]:
         """Return what the guarantee rests on, held against what was measured.

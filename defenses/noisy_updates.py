@@ -1,33 +1,16 @@
 """What defenses that add noise to whole updates share: clipping, counting releases, and their premises."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import Adversary, Guarantee, MechanismEvidence, PremiseCheck, Setup
+from qfl_sec.contracts import UPDATE_READERS, Guarantee, MechanismEvidence, PremiseCheck, Setup
+from qfl_sec.defenses.noisy_releases import CLIPPING_SLACK, NOISE_DEVIATIONS, for_all
 
-CLIPPING_SLACK = 1e-5
-"""Relative rounding error of a clipped norm that is no violation; single precision stays below."""
-
-NOISE_DEVIATIONS = 5.0
-"""How many standard errors the measured noise may lie from the calibrated one."""
-
-
-def check_budget(epsilon: float, delta: float, clip_norm: float) -> None:
-    """Refuse parameters that mean nothing.
-
-    Raises:
-        ValueError: If one is out of its range or NaN.
-    """
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"Expected epsilon={epsilon} > 0 and finite.")
-    if not 0 < delta < 1:
-        raise ValueError(f"Expected 0 < delta={delta} < 1.")
-    if not 0 < clip_norm < math.inf:
-        raise ValueError(f"Expected clip_norm={clip_norm} > 0 and finite.")
+Calibrated = TypeVar("Calibrated")
 
 
 def clipped(updates: Tensor, clip_norm: float, *, order: int) -> Tensor:
@@ -50,11 +33,28 @@ def update_releases(setup: Setup) -> dict[int, int]:
     return {client: count for client, count in counts.items() if count}
 
 
-def for_all(server: Guarantee, adversaries: Iterable[Adversary]) -> list[Guarantee]:
-    """Return a guarantee against the server, and the same against those whose views are computed from the server's."""
-    mechanism = f"{server.mechanism}; this view is computed from the server's"
-    others = (other for other in adversaries if other != "server")
-    return [server, *(replace(server, adversary=other, mechanism=mechanism) for other in others)]
+def update_guarantees(
+    name: str,
+    prepared: tuple[Calibrated, Setup],
+    setup: Setup,
+    guarantee: Callable[[int, int, Calibrated], Guarantee],
+) -> Iterator[Guarantee]:
+    """Yield what is proven for each client that releases anything, against each adversary.
+
+    Args:
+        name: Of the defense, for messages.
+        prepared: What was calibrated, and for which setup.
+        setup: The one that is asked about.
+        guarantee: Of a client and its number of releases, against the server.
+
+    Raises:
+        ValueError: If the defense was prepared for another setup.
+    """
+    calibrated, prepared_for = prepared
+    if setup != prepared_for:
+        raise ValueError(f"Expected the setup that {name} was prepared for. Call prepare(setup) again.")
+    for client, count in update_releases(setup).items():
+        yield from for_all(guarantee(client, count, calibrated), UPDATE_READERS)
 
 
 def noise_premises(
