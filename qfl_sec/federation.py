@@ -204,16 +204,14 @@ def train(
     sizes = [len(records) for records in owned]
     setup = make_setup(config.defense, federation, owners, sizes, config.seed, len(weights))
     # Baselines show what the model can do: no message of theirs travels, and nobody else computes.
-    spec = config.channel if config.kind == "federated" else PlainChannel()
-    compute = config.compute if config.kind == "federated" else LocalCompute()
+    federated = config.kind == "federated"
+    compute = config.compute if federated else LocalCompute()
     if compute.shots is not None:
         few = Records(features=reference.features[:SHIFT_RECORDS], labels=reference.labels[:SHIFT_RECORDS])
         check_parameter_shift(arch, weights, few)
     computation = Computation(compute, module, arch, Streams(config.seed), pattern_cost)
-    channel = open_channel(spec, Streams(config.seed).child("channel"))
-    defense = config.defense.prepare(setup)
-    if channel.pair_keys is not None:
-        defense = defense.with_shared_keys(channel.pair_keys)
+    channel = open_channel(config.channel if federated else PlainChannel(), Streams(config.seed).child("channel"))
+    defense = _prepared(config.defense, setup, channel)
     candidates = population.candidates(federation.dtype)
     loop = RoundLoop(setup, defense, arch, candidates, owned, channel, computation, config.seed)
     for round_ in range(setup.rounds):
@@ -258,6 +256,12 @@ def train(
             senders=loop.senders(),
         ),
     )
+
+
+def _prepared(defense: Defense, setup: Setup, channel: Channel) -> Defense:
+    """Return a defense calibrated to the schedule, with the keys that the channel gives pairs of clients."""
+    calibrated = defense.prepare(setup)
+    return calibrated if channel.pair_keys is None else calibrated.with_shared_keys(channel.pair_keys)
 
 
 def _as_kind(config: TrainingConfig, clients: NDArray[np.int64]) -> tuple[FederationSpec, NDArray[np.int64]]:
