@@ -244,8 +244,14 @@ def _subject(selection: Selection) -> str:
     )
     return (
         f"{cut(subject.model_summary, 120)} · {w.plural(subject.clients, 'client')} × {each} records · "
-        f"{w.plural(subject.rounds, 'round')} · audited setting {budget}"
+        f"{w.plural(subject.rounds, 'round')} · audited setting {budget}{_point(selection)}"
     )
+
+
+def _point(selection: Selection) -> str:
+    """Return which point of the sweep the first two pages show; nothing if nothing is swept."""
+    swept = len(selection.results.variants) > 1
+    return f" · of the sweep, the point {cut(selection.variant.id, 100)}" if swept else ""
 
 
 def _box(selection: Selection) -> tuple[Entry, ...]:

@@ -261,3 +261,11 @@ def test_without_a_date_the_report_says_so() -> None:
     assert made.head.date == "no date stated"
     assert (made.head.year, made.head.month, made.head.day) == (1970, 1, 1)
     assert "no date stated" in made.decision.box[0].text
+
+
+def test_the_first_page_says_which_point_of_a_sweep_it_shows() -> None:
+    results = sample.sample_results()
+    shown, other = results.variants[0], replace(results.variants[0], id="model.layers=1", shown=False)
+    assert "of the sweep" not in build(results).decision.subject
+    swept = build(replace(results, variants=(shown, other))).decision.subject
+    assert swept.endswith(f"of the sweep, the point {shown.id}")
