@@ -188,10 +188,12 @@ def _limits(selection: Selection) -> Iterable[str]:
     if failed:
         rest = "; rates rest on the remaining seeds" if selection.measured_pairs else ", and there is no rate"
         yield f"{w.plural(failed, 'cell')} failed{rest}."
-    untested = dict.fromkeys(inside(selection, row.adversary) for row in selection.rows if row.evidence == "not tested")
-    if untested:
-        verb = "learns" if len(untested) == 1 else "learn"
-        yield f"What {w.listed(list(untested)[:3])} {verb}: not tested."
+    untested: dict[str, list[str]] = {}
+    for row in selection.rows:
+        if row.evidence == "not tested":
+            untested.setdefault(row.question, []).append(inside(selection, row.adversary))
+    for name, who in untested.items():
+        yield f"“{cut(selection.question(name).label, 40)}” asked by {w.listed(who[:4])}: not tested."
     for row in selection.rows:
         measured = selection.strongest(selection.audited, (row.adversary, row.question))
         if row.evidence == "not identifiable" and measured is not None:
