@@ -31,6 +31,10 @@ GOALS: Mapping[str, float] = MappingProxyType(
         "bb84_trillion_pulses_counts": 1.0,
         "toeplitz_million_bits": 2.0,
         "cascade_million_bits": 1.0,
+        "blind_transcript_4096_shots": 300.0,
+        "blind_transcript_113_columns": 1.0,
+        "blind_semantic_1_sample": 0.5,
+        "blind_semantic_256_samples": 0.5,
         "inversion_1024_problems": 1.0,
         "inversion_1024_problems_default_qubit": 1000.0,
         "statevector_12_qubits": 1.0,
@@ -55,10 +59,10 @@ class Workload:
     run: Callable[[], list[Row]]
 
 
-MS, S = 1e3, 1.0
+US, MS, S = 1e6, 1e3, 1.0
 """From seconds to the unit of a row."""
 
-UNITS = {MS: "ms", S: "s"}
+UNITS = {US: "us", MS: "ms", S: "s"}
 
 
 def row(name: str, *, ours: Measured, peer: Measured | None = None, scale: float = 1.0, **rest: Any) -> Row:
@@ -87,13 +91,13 @@ def row(name: str, *, ours: Measured, peer: Measured | None = None, scale: float
     )
 
 
-def other(one: Measured) -> Other:
-    """Return another side of a row in milliseconds."""
+def other(one: Measured, scale: float = MS) -> Other:
+    """Return another side of a row in the row's unit."""
     return Other(
         name=one.side.name,
         version=one.side.version,
-        value=rounded(MS * one.timing.median),
-        spread=spread(one.timing, MS),
+        value=rounded(scale * one.timing.median),
+        spread=spread(one.timing, scale),
     )
 
 

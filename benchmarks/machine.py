@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("qfl-sec", "torch", "numpy", "pennylane", "pennylane-lightning", "jax", "opacus")
+PACKAGES = ("qfl-sec", "torch", "numpy", "pennylane", "pennylane-lightning", "jax", "opacus", "graphix")
 
 _FLAG = "QFL_SEC_BENCHMARK_THREADS"
-_SEEN_BY_ALL = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NPROC")
+_SEEN_BY_ALL = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "NPROC")
 
 
 def describe() -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The work of classification, key exchange and post-processing, drawn from fixed seeds."""
+"""The work of classification, key exchange, post-processing and delegated circuits, drawn from fixed seeds."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qfl_sec.protocol_contracts import Bits
@@ -128,3 +129,40 @@ class KeyExchange:
         both are.
         """
         return 5 * math.sqrt(3 / 16 * (4 + 2) / self.pulses) / (1 / 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delegation:
+    """A circuit for a server: features by RY and RZ, then layers of Rot on every qubit and of CNOTs between neighbours.
+
+    Attributes:
+        angle_bits: K of the grid 2 pi j / 2^K that all angles lie on.
+        inputs: Angles of RY, then of RZ, (samples, 2 qubits).
+        weights: Angles of Rot, (layers, qubits, 3).
+    """
+
+    angle_bits: int
+    inputs: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    @property
+    def qubits(self) -> int:
+        """Qubits of the circuit."""
+        return self.weights.shape[1]
+
+    def tolerance(self, shots: int) -> float:
+        """How far frequencies of two samples of results may lie apart, as a share of the largest.
+
+        Five standard deviations, sqrt(2 p / shots), of the largest probability p, which is 2^-qubits at least.
+        """
+        return 5 * math.sqrt(2 * 2**self.qubits / shots)
+
+
+def delegation(*, samples: int = 1, qubits: int = 4, layers: int = 2, angle_bits: int = 8) -> Delegation:
+    """Draw all angles from their grid."""
+    rng = np.random.default_rng(2021)
+
+    def angles(*shape: int) -> NDArray[np.float64]:
+        return math.tau / 2**angle_bits * rng.integers(0, 2**angle_bits, shape)
+
+    return Delegation(angle_bits=angle_bits, inputs=angles(samples, 2 * qubits), weights=angles(layers, qubits, 3))

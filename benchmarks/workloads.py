@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import inversion, ours
 from benchmarks.agreement import FLOAT32, FLOAT64, largest_difference
+from benchmarks.blind import BLIND
 from benchmarks.composing import MS, S, Workload, other, row
 from benchmarks.problems import classification
 from benchmarks.protocols import PROTOCOLS
@@ -163,6 +164,7 @@ WORKLOADS = (
         rows=("per_example_gradients_batch_256", "per_example_gradients_batch_256_opacus"), threads=1, run=_per_example
     ),
     *PROTOCOLS,
+    *BLIND,
     Workload(rows=("inversion_1024_problems", "inversion_1024_problems_default_qubit"), threads=2, run=_inversion),
     Workload(rows=("statevector_12_qubits",), threads=2, run=partial(_statevector, 12)),
     Workload(rows=("statevector_16_qubits",), threads=2, run=partial(_statevector, 16)),

@@ -2,9 +2,12 @@
 
 The result of an honest blind round is distributed as that of the pattern's rounded angles, exactly; what a round costs
 and leaks depends on sizes alone. Whole bricks are gates on pairs of rows: CZ (C x D) CZ (A x B) of rotations
-RX(-b) RZ(-a) and RX(-d) RZ(-c) on each row. Those that all samples share are multiplied together where rows are few.
+RX(-b) RZ(-a) and RX(-d) RZ(-c) on each row. Those that all samples share are multiplied together where rows are few;
+where only the angles a differ between samples, they are phases before a brick that all share.
 """
 
+import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,16 +36,21 @@ def pattern_state(pattern: "MeasurementPattern") -> Complex:
     rows, bricks = pattern.graph.rows, pattern.shared.shape[1]
     check_memory(rows, np.complex128)
     state = np.full((1 << rows, 1), 2 ** (-rows / 2), complex)
-    gates = _rotations(pattern.shared)  # (2, rows, bricks, 2, 2)
+    phases, shared = _split_phases(pattern)
+    gates = _rotations(shared)  # (2, rows, bricks, 2, 2)
     wholes = _brick_matrices(gates) if rows <= MAX_MATRIX_ROWS else None  # (bricks, 2^rows, 2^rows)
     matrix: Complex | None = None
     for brick in range(bricks):
         if brick in pattern.varying:
             state, matrix = state if matrix is None else matrix @ state, None
+        if brick in phases:
+            state = state * _product(phases[brick])
+        elif brick in pattern.varying:
             own = pattern.varying[brick]
             prepares = brick == 0 and not own[:, 3].any()
             state = _prepared(own) if prepares else _apply(state, _rotations(own.transpose(0, 2, 1)), brick)
-        elif wholes is not None:
+            continue
+        if wholes is not None:
             matrix = wholes[brick] if matrix is None else wholes[brick] @ matrix
         else:
             state = _apply(state, gates[:, :, brick, None], brick)
@@ -73,6 +81,25 @@ def sample_results(probabilities: NDArray[np.float64], shots: int, generator: np
     return ((index >> shifts) & 1).astype(np.uint8)
 
 
+def _split_phases(pattern: "MeasurementPattern") -> tuple[dict[int, Complex], NDArray[np.float64]]:
+    """Return RZ(-a) of bricks that differ in a alone, (rows, 2, samples), and all shared angles without these a."""
+    phases, shared = {}, pattern.shared.copy()
+    for brick, own in pattern.varying.items():
+        if (own[:, 1:] == own[:, 1:, :1]).all():
+            shared[:, brick, 0], shared[:, brick, 1:] = 0, own[:, 1:, 0]
+            turns = np.exp(0.5j * own[:, 0])
+            phases[brick] = np.stack([turns, turns.conj()], 1)
+    return phases, shared
+
+
+def _product(vectors: Iterable[Complex]) -> Complex:
+    """Return the Kronecker product of each row's vector, (2, samples or 1), as (2^rows, samples)."""
+    whole = np.ones((1, 1), complex)
+    for vector in vectors:
+        whole = (whole[:, None] * vector).reshape(2 * len(whole), -1)
+    return whole
+
+
 def _rotations(angles: NDArray[np.float64]) -> Complex:
     """Return RX(-b) RZ(-a) and RX(-d) RZ(-c) for angles (..., 4), as (2, ..., 2, 2)."""
     pairs = np.moveaxis(angles.reshape(*angles.shape[:-1], 2, 2), -2, 0) / 2  # (2, ..., 2)
@@ -89,15 +116,13 @@ def _prepared(angles: NDArray[np.float64]) -> Complex:
     Args:
         angles: (rows, 4, samples).
     """
-    state = np.full((1, 1), 2 ** (-len(angles) / 2) + 0j)
-    for row in angles:
-        a, b, c = (one[:1] if (one == one[0]).all() else one for one in row[:3] / 2)
-        phase, cosine, sine = np.exp(1j * a), np.cos(b), 1j * np.sin(b)
-        zero, one = cosine * phase + sine * phase.conj(), sine * phase + cosine * phase.conj()
-        turn = np.exp(1j * c)
-        vector = np.stack(np.broadcast_arrays(zero * turn, one * turn.conj()))  # (2, samples or 1)
-        state = (state[:, None] * vector).reshape(2 * len(state), -1)
-    return state
+    parts = angles[:, :3].swapaxes(0, 1) / 2  # (3, rows, samples)
+    a, b, c = (one[:, :1] if (one == one[:, :1]).all() else one for one in parts)
+    phase, cosine, sine = np.exp(1j * a), np.cos(b), 1j * np.sin(b)
+    zero, one = cosine * phase + sine * phase.conj(), sine * phase + cosine * phase.conj()
+    turn = np.exp(1j * c) * math.sqrt(0.5)
+    vectors = np.stack(np.broadcast_arrays(zero * turn, one * turn.conj()), 1)  # (rows, 2, samples)
+    return _product(vectors)
 
 
 def _pairs(rows: int, brick: int) -> list[tuple[int, ...]]:

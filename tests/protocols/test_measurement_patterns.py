@@ -8,13 +8,17 @@ import pennylane as qml
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 
 from qfl_sec.checking import InputError
 from qfl_sec.circuits import variational_circuit
 from qfl_sec.protocols.angle_grid import AngleGrid
+from qfl_sec.protocols.blind_parties import Server
 from qfl_sec.protocols.blind_semantic import pattern_probabilities, sample_results
+from qfl_sec.protocols.blind_transcript import run_rounds
 from qfl_sec.protocols.brick_ansatz import alternating_layers, brick_native, encoded_layers
-from qfl_sec.protocols.measurement_patterns import PatternCompiler
+from qfl_sec.protocols.measurement_patterns import MeasurementPattern, PatternCompiler
+from qfl_sec.randomness import Streams
 from qfl_sec.statevector import compile_circuit
 
 Circuit = Callable[[Any, Any], Any]
@@ -47,6 +51,19 @@ def many_gates(inputs: Any, weights: Any) -> Any:
     return qml.expval(qml.Z(0))
 
 
+def one_row_varies(inputs: Any, weights: Any) -> Any:
+    """Features in the first angle of one row of a brick, whose other row's first angle all samples share."""
+    qml.RY(weights[0], wires=0)
+    qml.RY(weights[2], wires=1)
+    qml.CNOT(wires=[0, 1])
+    qml.RZ(inputs[0], wires=0)
+    qml.RX(weights[0], wires=0)
+    qml.RZ(weights[1], wires=1)
+    qml.RX(weights[2], wires=1)
+    qml.CNOT(wires=[1, 0])
+    return qml.expval(qml.Z(0))
+
+
 CIRCUITS: list[tuple[str, Circuit, int, int, tuple[int, ...]]] = [
     ("many gates", many_gates, 4, 1, (3,)),
     ("brick native", brick_native, 4, 8, (3, 4, 2)),
@@ -64,6 +81,9 @@ CIRCUITS: list[tuple[str, Circuit, int, int, tuple[int, ...]]] = [
         3,
         (2, 3, 3),
     ),
+    ("two rows", variational_circuit(encoding="angle", n_qubits=2, n_layers=2, n_classes=2), 2, 2, (2, 2, 3)),
+    ("one row varies", one_row_varies, 2, 1, (3,)),
+    ("bits", variational_circuit(encoding="basis", n_qubits=3, n_layers=1, n_classes=2), 3, 3, (1, 3, 3)),
 ]
 
 
@@ -166,32 +186,38 @@ def test_observables_that_results_do_not_tell_are_refused() -> None:
         PatternCompiler(circuit, n_features=1, weight_shape=(1,))
 
 
-def test_graphix_agrees_on_small_circuits() -> None:
-    """Another compiler to measurements and another simulator of them."""
-    transpiler = pytest.importorskip("graphix.transpiler", reason="graphix is not installed")
-    generator = np.random.default_rng(8)
-    for _ in range(3):
-        angles = generator.uniform(-3, 3, (2, 3, 2))
+def test_graphix_agrees_on_small_circuits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another compiler to measurements and another simulator of them, for the state and for blind rounds' results."""
+    # Otherwise its import compiles for ten seconds what small states do not need.
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    from benchmarks.peers import graphix_pattern
 
-        def circuit(inputs: Any, weights: Any) -> Any:
-            for layer in range(2):
-                for row in range(3):
-                    qml.RX(weights[layer, row, 0], wires=row)
-                    qml.RZ(weights[layer, row, 1], wires=row)
-                qml.CNOT(wires=[0, 1])
-                qml.CNOT(wires=[2, 1])
-            return qml.expval(qml.Z(0))
+    generator, rounds = np.random.default_rng(8), 20_000
+    for name, circuit, qubits, features, shape in CIRCUITS:
+        inputs, weights = generator.normal(size=features), generator.uniform(-4, 4, shape)
+        theirs = graphix_pattern.pattern(circuit, inputs, weights, qubits=qubits)
+        expected = graphix_pattern.probabilities(graphix_pattern.prepared(theirs), generator)
+        compiler = PatternCompiler(circuit, n_features=features, weight_shape=shape, n_qubits=qubits)
+        pattern = compiler.pattern(inputs, weights)
+        assert np.abs(pattern_probabilities(pattern)[:, 0] - expected).max() < 1e-12, name
+        if qubits <= 4 and pattern.graph.columns < 50:  # the others take long
+            counts = blind_counts(pattern, rounds)
+            assert stats.chisquare(counts, expected / expected.sum() * rounds).pvalue > 1e-4, name
+            # Sampling alone makes a distance of sum sqrt(2 p (1 - p) / (pi rounds)) / 2 on average.
+            floor = np.sqrt(2 * expected * (1 - expected) / (np.pi * rounds)).sum() / 2
+            assert np.abs(counts / rounds - expected).sum() / 2 < 2 * floor, name
+            assert np.abs(counts / rounds - np.roll(expected, 1)).sum() / 2 > 5 * floor, name
 
-        theirs = transpiler.Circuit(3)
-        for row in range(3):
-            theirs.h(row)  # graphix starts in |+>
-        for layer in range(2):
-            for row in range(3):
-                theirs.rx(row, angles[layer, row, 0] / np.pi)
-                theirs.rz(row, angles[layer, row, 1] / np.pi)
-            theirs.cnot(0, 1)
-            theirs.cnot(2, 1)
-        state = np.asarray(theirs.transpile().pattern.simulate(rng=generator).psi).reshape(-1)
-        compiler = PatternCompiler(circuit, n_features=1, weight_shape=(2, 3, 2))
-        ours = pattern_probabilities(compiler.pattern(np.zeros(1), angles))[:, 0]
-        assert np.abs(ours - np.abs(state) ** 2).max() < 1e-9
+
+def blind_counts(pattern: MeasurementPattern, rounds: int) -> NDArray[np.intp]:
+    """Return how often each result came out of blind rounds with real angles, (2^rows,)."""
+    grid, graph = AngleGrid(bits=0), pattern.graph
+    found = run_rounds(
+        graph,
+        grid.rounded(pattern.angles),
+        grid=grid,
+        server=Server(graph, grid, Streams(1)),
+        streams=Streams(2),
+        rounds=rounds,
+    )
+    return np.bincount((1 << np.arange(graph.rows)[::-1]) @ found.output, minlength=1 << graph.rows)
