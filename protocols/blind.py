@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from qfl_sec.checking import InputError
 from qfl_sec.protocol_contracts import (
@@ -32,9 +31,11 @@ from qfl_sec.protocols.blind_qubits import MEMORY_BYTES, check_memory
 from qfl_sec.protocols.blind_semantic import pattern_probabilities, sample_results
 from qfl_sec.protocols.blind_transcript import round_cost, run_rounds
 from qfl_sec.protocols.blindness import blindness_trace_distance
+from qfl_sec.protocols.brickwork import Brickwork
 from qfl_sec.protocols.channels import check_probability
 from qfl_sec.protocols.verification import Verification
-from qfl_sec.protocols.verification_rounds import noisy_round_failure, run_verified
+from qfl_sec.protocols.verification_choice import acceptance_threshold
+from qfl_sec.protocols.verification_rounds import noisy_round_error, noisy_round_failure, run_verified
 from qfl_sec.randomness import Streams
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class BlindResult(ComputationResult):
         accepted: Whether few enough test rounds failed; None without any.
         test_failures: How many failed.
         security_error: Largest probability that a wrong majority of the results is accepted; None without test rounds.
-            It says nothing of an expectation value.
+            A round in which noise strikes counts as wrong. It says nothing of an expectation value.
     """
 
     columns: int
@@ -210,7 +211,7 @@ class Blind(DelegatedComputation):
         if plan and failures > plan.threshold:
             reason = f"verification: {failures} of {plan.test_rounds} test rounds failed, more than {plan.threshold}"
         distance = blindness_trace_distance(rounded.angles, theta_bits=self.theta_bits or self.angle_bits)
-        error = plan.worst_case().failure_probability if plan else None
+        error = None if plan is None else self._security_error(plan, pattern)
         return BlindResult(
             abort_reason=reason,
             cost=cost,
@@ -240,19 +241,24 @@ class Blind(DelegatedComputation):
         if pattern.samples > 1:
             raise InputError(f"Expected a pattern of one sample, not {pattern.samples}. Run them one after another.")
         check_memory(pattern.graph.rows, np.complex64 if self.mode == "transcript" else np.complex128)
-        largest = MEMORY_BYTES // (_BYTES_PER_NODE * pattern.graph.nodes)
-        rounds = self.shots + self.test_rounds
-        if self.mode == "transcript" and rounds > largest:
-            raise InputError(f"Expected shots + test_rounds={rounds} <= {largest}, as {pattern.graph.nodes} nodes fit.")
+        if self.mode == "transcript":
+            check_rounds(pattern.graph, self.shots + self.test_rounds)
 
     def _plan(self, pattern: "MeasurementPattern") -> Verification | None:
         if not self.test_rounds:
             return None
-        threshold = self.failure_threshold
-        if threshold is None:
-            failing = noisy_round_failure(pattern.graph, self.depolarizing_probability)
-            threshold = min(self.test_rounds - 1, int(binom.ppf(HONEST_ACCEPTANCE, self.test_rounds, failing)))
-        return Verification(computation_rounds=self.shots, test_rounds=self.test_rounds, threshold=threshold)
+        return verification_plan(
+            pattern.graph,
+            shots=self.shots,
+            test_rounds=self.test_rounds,
+            depolarizing_probability=self.depolarizing_probability,
+            threshold=self.failure_threshold,
+        )
+
+    def _security_error(self, plan: Verification, pattern: "MeasurementPattern") -> float:
+        """Return the largest probability of accepting a wrong majority, rounds spoiled by noise counting as wrong."""
+        rate = noisy_round_error(pattern.graph, self.depolarizing_probability)
+        return plan.worst_case(error_rate=rate).failure_probability
 
     def _server(self, pattern: "MeasurementPattern", streams: Streams) -> Server:
         return Server(
@@ -299,6 +305,47 @@ class Blind(DelegatedComputation):
             graph, angles, grid=grid, server=server, streams=client, rounds=self.shots, theta_grid=theta_grid
         )
         return found.output, 0, found.cost
+
+
+def verification_plan(
+    graph: Brickwork,
+    *,
+    shots: int,
+    test_rounds: int,
+    depolarizing_probability: float = 0.0,
+    threshold: int | None = None,
+) -> Verification:
+    """Return a plan of computation and test rounds.
+
+    Args:
+        graph: The public graph.
+        shots: Computation rounds.
+        test_rounds: One or more.
+        depolarizing_probability: Of a Pauli error at each node of an honest server.
+        threshold: Most test rounds that may fail; None for one that accepts the server at its stated noise with
+            probability 0.99 or more, where less than all may fail.
+
+    Raises:
+        InputError: If there are no test rounds, or the threshold lets all of them fail.
+    """
+    if threshold is None:
+        failing = noisy_round_failure(graph, depolarizing_probability)
+        least = acceptance_threshold(
+            test_rounds, round_failure_probability=failing, honest_acceptance=HONEST_ACCEPTANCE
+        )
+        threshold = min(test_rounds - 1, least)
+    return Verification(computation_rounds=shots, test_rounds=test_rounds, threshold=threshold)
+
+
+def check_rounds(graph: Brickwork, rounds: int) -> None:
+    """Refuse more rounds at a time than fit in memory.
+
+    Raises:
+        InputError: If they are too many; the message names the largest number that fits.
+    """
+    largest = MEMORY_BYTES // (_BYTES_PER_NODE * graph.nodes)
+    if rounds > largest:
+        raise InputError(f"Expected shots + test_rounds={rounds} <= {largest}, as {graph.nodes} nodes fit.")
 
 
 def total_variation(output: Bits, probabilities: NDArray[np.float64]) -> float:

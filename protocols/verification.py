@@ -21,6 +21,7 @@ many rounds; the exact sums here count its events.
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -142,8 +143,7 @@ class Verification:
         Raises:
             InputError: If there are not so many rounds.
         """
-        unconditional = np.zeros(self.computation_rounds + 1)
-        return _probability(float(self._log_joint(self._log_passing(), unconditional)[self._checked(corrupted)]))
+        return _probability(float(_log_acceptances(self)[self._checked(corrupted)]))
 
     def failure_probability(self, corrupted: int, *, error_rate: float = 0.0) -> float:
         """Return the probability that the client accepts a wrong majority when the server corrupts so many rounds.
@@ -156,7 +156,7 @@ class Verification:
             InputError: If there are not so many rounds, or p is no probability.
         """
         check_probability(error_rate=error_rate)
-        return _probability(float(self._log_failures(error_rate)[self._checked(corrupted)]))
+        return _probability(float(_log_failures(self, error_rate)[self._checked(corrupted)]))
 
     def worst_case(self, *, error_rate: float = 0.0) -> WorstCase:
         """Return the number of corrupted rounds that the client fails for most often, and how often.
@@ -168,7 +168,7 @@ class Verification:
             InputError: If p is no probability.
         """
         check_probability(error_rate=error_rate)
-        failures = self._log_failures(error_rate)
+        failures = _log_failures(self, error_rate)
         most = int(np.argmax(failures))
         return WorstCase(corrupted=most, failure_probability=_probability(float(failures[most])))
 
@@ -185,10 +185,6 @@ class Verification:
         if not 0 <= corrupted <= self.rounds:
             raise InputError(f"Expected 0 <= corrupted={corrupted} <= {self.rounds}, the number of rounds.")
         return corrupted
-
-    def _log_failures(self, error_rate: float) -> Array:
-        """Return the logarithm of the failure probability for each m, (n + 1,)."""
-        return self._log_joint(self._log_passing(), self._log_turned(error_rate))
 
     def _log_passing(self) -> Array:
         """Return log P(accept | x test rounds are corrupted) for each x, (t + 1,)."""
@@ -220,6 +216,18 @@ class Verification:
             np.logaddexp(part, long + short[count], out=part)
         joint: Array = total - _log_choices(self.rounds)
         return joint
+
+
+@lru_cache(maxsize=32)
+def _log_acceptances(plan: Verification) -> Array:
+    """Return the logarithm of the probability that the server is accepted for each m, (n + 1,)."""
+    return plan._log_joint(plan._log_passing(), np.zeros(plan.computation_rounds + 1))
+
+
+@lru_cache(maxsize=32)
+def _log_failures(plan: Verification, error_rate: float) -> Array:
+    """Return the logarithm of the failure probability for each m, (n + 1,)."""
+    return plan._log_joint(plan._log_passing(), plan._log_turned(error_rate))
 
 
 def largest_failing_fraction(*, colours: int = 2, error_rate: float = 0.0) -> float:

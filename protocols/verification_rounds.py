@@ -6,18 +6,21 @@ computational basis, the dummies themselves are the traps. Errors that act on on
 two classes.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from scipy.special import xlog1py
 
 from qfl_sec.checking import InputError
 from qfl_sec.protocol_contracts import Bits, Cost
 from qfl_sec.protocols.angle_grid import AngleGrid, Angles
 from qfl_sec.protocols.blind_parties import Server
 from qfl_sec.protocols.blind_qubits import Mask
-from qfl_sec.protocols.blind_transcript import run_rounds
+from qfl_sec.protocols.blind_transcript import round_cost, run_rounds
 from qfl_sec.protocols.brickwork import Brickwork
+from qfl_sec.protocols.channels import check_probability
 from qfl_sec.protocols.verification import COVERED, NOT_COVERED, Verification, round_failure_probability
 from qfl_sec.randomness import Streams
 
@@ -97,33 +100,62 @@ def run_verified(
     Raises:
         InputError: If the plan's colours are not those of a brickwork graph, or angles are not of its shape.
     """
-    if plan.colours != 2:
-        raise InputError(f"Expected colours={plan.colours} to be 2, those of a brickwork graph.")
     if angles.shape != (graph.rows, graph.columns - 1):
         raise InputError(f"Expected angles of shape {angles.shape} to have {(graph.rows, graph.columns - 1)}.")
-    rng = streams.numpy("verification order")
-    is_test = rng.permutation(plan.rounds) < plan.test_rounds
-    classes = rng.integers(0, plan.colours, plan.test_rounds, np.uint8)
-    dummies = np.zeros((graph.rows, graph.columns, plan.rounds), bool)
-    dummies[..., is_test] = graph.colours()[..., None] != classes
+    (run,) = run_jobs(plan, graph, angles[..., None], grid=grid, server=server, streams=streams, dtype=dtype)
+    return run
+
+
+def run_jobs(
+    plan: Verification,
+    graph: Brickwork,
+    angles: Angles,
+    *,
+    grid: AngleGrid,
+    server: Server,
+    streams: Streams,
+    dtype: DTypeLike = np.complex64,
+) -> tuple[VerifiedRun, ...]:
+    """Run a plan for each of several computations, all rounds in one batch; see `run_verified`.
+
+    Args:
+        plan: How many rounds of which kind, of each.
+        graph: The public graph.
+        angles: phi, (rows, columns - 1, computations), on the grid.
+        grid: Of the angles.
+        server: As for `run_verified`; it gets the rounds of one computation after those of another.
+        streams: As for `run_verified`.
+        dtype: Of the simulated amplitudes.
+
+    Raises:
+        InputError: If the plan's colours are not those of a brickwork graph.
+    """
+    if plan.colours != 2:
+        raise InputError(f"Expected colours={plan.colours} to be 2, those of a brickwork graph.")
+    jobs, rng = angles.shape[-1], streams.numpy("verification order")
+    is_test = np.array([rng.permutation(plan.rounds) < plan.test_rounds for _ in range(jobs)])  # (jobs, rounds)
+    classes = rng.integers(0, plan.colours, (jobs, plan.test_rounds), np.uint8)
+    dummies = np.zeros((graph.rows, graph.columns, jobs, plan.rounds), bool)
+    dummies[..., is_test] = graph.colours()[..., None] != classes.ravel()
     found = run_rounds(
         graph,
-        np.where(is_test, np.zeros((), angles.dtype), angles[..., None]),
+        np.where(is_test, np.zeros((), angles.dtype), angles[..., None]).reshape(*angles.shape[:2], -1),
         grid=grid,
         server=server,
         streams=streams.child("verification rounds"),
-        rounds=plan.rounds,
-        dummies=dummies,
-        adaptive=~is_test,
+        rounds=is_test.size,
+        dummies=dummies.reshape(graph.rows, graph.columns, -1),
+        adaptive=~is_test.ravel(),
         dtype=dtype,
     )
-    wrong = wrong_traps(graph, classes, found.outcomes[..., is_test], found.dummy_bits[..., is_test])
-    return VerifiedRun(
-        plan=plan,
-        is_test=is_test,
-        failed=np.asarray(wrong.any((0, 1))),
-        output=found.output[:, ~is_test],
-        cost=found.cost,
+    tests = is_test.ravel()
+    wrong = wrong_traps(graph, classes.ravel(), found.outcomes[..., tests], found.dummy_bits[..., tests])
+    failed = wrong.any((0, 1)).reshape(jobs, -1)
+    output = found.output[:, ~tests].reshape(graph.rows, jobs, -1)
+    cost = round_cost(graph, grid, plan.rounds)
+    return tuple(
+        VerifiedRun(plan=plan, is_test=is_test[job], failed=failed[job], output=output[:, job], cost=cost)
+        for job in range(jobs)
     )
 
 
@@ -147,6 +179,20 @@ def wrong_traps(graph: Brickwork, classes: NDArray[np.uint8], outcomes: Bits, du
     expected[:, -1] = dummy_bits[:, -1]
     wrong: Mask = trap_places(graph, classes) & (outcomes != expected)
     return wrong
+
+
+def noisy_round_error(graph: Brickwork, depolarizing_probability: float) -> float:
+    """Return a bound on the probability that noise makes a computation round wrong: that any node suffers an error.
+
+    Args:
+        graph: The public graph.
+        depolarizing_probability: Of an error at each node.
+
+    Raises:
+        InputError: If it is no probability.
+    """
+    check_probability(depolarizing_probability=depolarizing_probability)
+    return -math.expm1(float(xlog1py(graph.nodes, -depolarizing_probability)))
 
 
 def noisy_round_failure(graph: Brickwork, depolarizing_probability: float) -> float:

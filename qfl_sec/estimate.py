@@ -5,20 +5,26 @@ import os
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from qfl_sec.contracts import Setup
+from qfl_sec.computation import Computation
+from qfl_sec.compute import BlindCompute, ComputeSpec, LocalCompute
+from qfl_sec.contracts import Architecture, Records, Setup
 from qfl_sec.executors import single_thread
 from qfl_sec.experiment import Experiment
 from qfl_sec.federation import TrainingConfig, build_model, make_setup
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.grid import CellTask, Plan, TrainingTask, plan
 from qfl_sec.models import UserCircuit, flat_weights
+from qfl_sec.parameter_shift import circuits_per_gradient
 from qfl_sec.population import toss_membership
+from qfl_sec.protocols.blind_sampler import BlindSampler
+from qfl_sec.randomness import Streams
 from qfl_sec.run_folder import RunFolder
 from qfl_sec.store import Store
 from qfl_sec.views import view_type
@@ -30,6 +36,9 @@ PROBE_RECORDS = 256
 
 PROBE_AMPLITUDES = 1 << 16
 """Most amplitudes of a probe, over all records and layers: looking must not take the memory that it warns of."""
+
+PROBE_ROUNDS = 1 << 13
+"""Rounds of a blind protocol that a probe sends messages of, for each observable."""
 
 GRADIENT_COST = 3
 """Circuit evaluations that a gradient by backpropagation is worth: one forward, about two back."""
@@ -108,7 +117,8 @@ class _Rate:
         setup: The public metadata.
         candidates: Records of the membership game.
         reference: Records of the reference split.
-        seconds_per_evaluation: Measured.
+        seconds_per_evaluation: Of a circuit, exactly; measured.
+        seconds_per_gradient: Of a record, as the training takes it: exactly, or from shots; measured.
         more_bytes: What a round takes beyond the probe, whose memory this process has held itself.
     """
 
@@ -116,6 +126,7 @@ class _Rate:
     candidates: int
     reference: int
     seconds_per_evaluation: float
+    seconds_per_gradient: float
     more_bytes: int
 
 
@@ -141,7 +152,7 @@ def _training_seconds(task: TrainingTask, rates: dict[str, _Rate]) -> float:
     rate = _rate(task, rates)
     setup = rate.setup
     records = sum(setup.local_steps[client] for chosen in setup.schedule for client in chosen) * setup.batch_size
-    return records * GRADIENT_COST * rate.seconds_per_evaluation
+    return records * rate.seconds_per_gradient
 
 
 def _cell_seconds(cell: CellTask, rates: dict[str, _Rate]) -> float:
@@ -178,15 +189,45 @@ def _measure(config: TrainingConfig) -> _Rate:
         held = getattr(config.model, "layers", 1) << getattr(config.model, "qubits", 0)
     probed = max(1, min(PROBE_RECORDS, PROBE_AMPLITUDES // held))
     rows = torch.arange(probed) % len(reference)
-    weights, fastest, before = flat_weights(module), math.inf, _peak_memory()
+    few = Records(features=reference.features[rows], labels=reference.labels[rows])
+    weights, before = flat_weights(module), _peak_memory()
+    exact = _fastest(lambda: per_example_gradients(arch, weights, few.features, few.labels)) / probed
+    compute = config.compute if config.kind == "federated" else LocalCompute()
+    taken = exact if compute.shots is None else _sampled_seconds(compute, module, arch, few, held)
+    at_once = len(setup.schedule[0]) * min(setup.batch_size, max(sizes))
+    more = (_peak_memory() - before) * max(0, at_once - probed) // probed
+    return _Rate(setup, len(owners), len(reference), exact / GRADIENT_COST, taken, more)
+
+
+def _sampled_seconds(
+    compute: ComputeSpec, module: torch.nn.Module, arch: Architecture, records: Records, held: int
+) -> float:
+    """Return how long a record's gradient takes from shots.
+
+    Where messages are sent, as few shots as keep a probe short, from which time grows in proportion; without noise, by
+    which a job of few test rounds might fail.
+    """
+    circuits, weights, scale = circuits_per_gradient(arch.n_parameters), flat_weights(module), 1.0
+    probed = max(1, min(len(records.labels), PROBE_AMPLITUDES // (held * circuits)))
+    if isinstance(compute, BlindCompute) and compute.mode == "transcript":
+        shots = max(1, min(compute.shots, PROBE_ROUNDS // circuits))
+        probe = replace(compute, shots=shots, depolarizing_probability=0.0)
+        probed, scale = 1, (compute.shots + compute.test_rounds) / (probe.shots + probe.test_rounds)
+        compute = probe
+    computation = Computation(compute, module, arch, Streams(0), BlindSampler)
+    features, labels = records.features[:probed], records.labels[:probed]
+    return scale * _fastest(lambda: computation.gradients(weights, features, labels)) / probed
+
+
+def _fastest(work: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of three runs."""
+    fastest = math.inf
     with single_thread():
         for _ in range(3):
             start = time.perf_counter()
-            per_example_gradients(arch, weights, reference.features[rows], reference.labels[rows])
+            work()
             fastest = min(fastest, time.perf_counter() - start)
-    at_once = len(setup.schedule[0]) * min(setup.batch_size, max(sizes))
-    more = (_peak_memory() - before) * max(0, at_once - probed) // probed
-    return _Rate(setup, len(owners), len(reference), fastest / (probed * GRADIENT_COST), more)
+    return fastest
 
 
 def _peak_memory() -> int:

@@ -19,13 +19,15 @@ from qfl_sec.batches import steps_per_round
 from qfl_sec.captured_data import CapturedData
 from qfl_sec.channel import ChannelSpec, PlainChannel, is_watched
 from qfl_sec.checking import InputError
-from qfl_sec.compute import ComputeSpec, LocalCompute, PlainCloud, check_compute, is_delegated
+from qfl_sec.computation import check_compute
+from qfl_sec.compute import ComputeSpec, LocalCompute, PlainCloud, is_delegated
 from qfl_sec.contracts import Attack, Defense, ServerComputeView
 from qfl_sec.datasets import DataSpec, inspect
 from qfl_sec.defenses.stack import Stack
 from qfl_sec.experiment_file import override, read_toml
 from qfl_sec.federation import FederationSpec
 from qfl_sec.models import ModelSpec, VariationalClassifier
+from qfl_sec.protocols.blind_sampler import BlindSampler
 from qfl_sec.results import Scalar, Variant
 from qfl_sec.settings import read_defenses, read_plugin
 from qfl_sec.tables import (
@@ -106,7 +108,7 @@ class Experiment:
         object.__setattr__(self, "defenses", tuple(_distinct([undefended, *self.defenses])))
         object.__setattr__(self, "report", replace(self.report, audited=as_table(self._find_audited())))
         if cast("tuple[Attack, ...] | None", self.attacks) is None:
-            swept = {value for axis in self.sweep if axis.key == "compute.name" for value in axis.values}
+            swept = {point.get("compute.name") for axis in self.sweep for point in axis.points}
             cloud = isinstance(self.compute, PlainCloud) or PlainCloud.name in swept
             object.__setattr__(self, "attacks", _built_in_attacks(cloud=cloud))
         attacks = [attack.name for attack in self.attacks]
@@ -133,9 +135,12 @@ class Experiment:
             return ((Variant(id="default", values={}, shown=True), self),)
         if math.prod(len(axis.values) for axis in self.sweep) > MAX_POINTS:
             raise ValueError(f"[sweep]: more than {MAX_POINTS} points. Sweep fewer values.")
+        named = [key for axis in self.sweep for key in dict.fromkeys(key for point in axis.points for key in point)]
+        if twice := next((key for key in named if named.count(key) > 1), None):
+            raise ValueError(f"[sweep]: {twice} is set by two of its keys. Remove one.")
         points = [
-            dict(zip((axis.key for axis in self.sweep), values, strict=True))
-            for values in product(*(axis.values for axis in self.sweep))
+            {key: value for part in parts for key, value in part.items()}
+            for parts in product(*(axis.points for axis in self.sweep))
         ]
         resolved = [self._at(point) for point in points]
         own = replace(self, sweep=())
@@ -188,7 +193,7 @@ class Experiment:
             return
         info = inspect(self.data)
         self.model.check_fit(self.data.features, info.classes)
-        check_compute(self.compute, self.model, self.data.features, info.classes)
+        check_compute(self.compute, self.model, self.data.features, info.classes, BlindSampler)
         left = 1 - self.data.test_fraction - self.data.reference_fraction
         if self.federation.clients > max(1.0, info.records * left * 1.1):
             raise ValueError(
@@ -236,7 +241,10 @@ def dumps(experiment: Experiment, *, folders: bool = True) -> str:
             tables[table][key] = " ".join(filter(None, (Path(tables[table][key]).name, digest)))
     tables["defenses"] = [as_table(defense) for defense in experiment.defenses]
     tables["attacks"] = [as_table(attack) for attack in experiment.attacks]
-    tables["sweep"] = {axis.key: list(axis.values) for axis in experiment.sweep}
+    tables["sweep"] = {
+        axis.key: [dict(value) if isinstance(value, Mapping) else value for value in axis.values]
+        for axis in experiment.sweep
+    }
     return tomli_w.dumps({name: tables[name] for name in TABLES})
 
 
@@ -303,8 +311,13 @@ def _read_sweep(content: Any, place: str) -> Iterable[Axis]:
         if isinstance(value, dict):
             first = next(iter(value), "key")
             raise InputError(f'{place}: {key}.{first}: write the key in quotes: "{key}.{first}" = [...].')
-        if not isinstance(value, list) or not all(isinstance(one, str | int | float) for one in value):
-            raise InputError(f"{place}: {key} = {value!r}. Expected a list of plain values.")
+        plain = isinstance(value, list) and all(
+            isinstance(one, str | int | float)
+            for entry in value
+            for one in (entry.values() if isinstance(entry, dict) else (entry,))
+        )
+        if not plain:
+            raise InputError(f"{place}: {key} = {value!r}. Expected a list of plain values, or of tables of these.")
         yield Axis(key=key, values=tuple(value))
 
 

@@ -22,7 +22,8 @@ from torch import Tensor
 from qfl_sec.batches import steps_per_round
 from qfl_sec.captured_data import CapturedData
 from qfl_sec.channel import Channel, ChannelSpec, PlainChannel, open_plain
-from qfl_sec.compute import Computation, ComputeSpec, LocalCompute, PatternCost
+from qfl_sec.computation import Computation, OpenBlind
+from qfl_sec.compute import ComputeSpec, LocalCompute
 from qfl_sec.conformance import check_gradients
 from qfl_sec.contracts import Architecture, Defense, Records, Setup
 from qfl_sec.datasets import DataSpec, Splits
@@ -175,7 +176,7 @@ def train(
     *,
     key: str = "",
     open_channel: Callable[[ChannelSpec, Streams], Channel] = open_plain,
-    pattern_cost: PatternCost | None = None,
+    open_blind: OpenBlind | None = None,
 ) -> Transcript:
     """Train a federation and record it.
 
@@ -183,7 +184,7 @@ def train(
         config: Everything that decides the training; same configuration, same bytes.
         key: The training's key, recorded with it.
         open_channel: Opens the channel; the default knows the plain one alone.
-        pattern_cost: Tells what blind runs take; None leaves that out of the record.
+        open_blind: Runs circuits blindly; None leaves what that takes out of the record, where no message is sent.
 
     Raises:
         InputError: If data, model and federation do not fit together.
@@ -209,7 +210,7 @@ def train(
     if compute.shots is not None:
         few = Records(features=reference.features[:SHIFT_RECORDS], labels=reference.labels[:SHIFT_RECORDS])
         check_parameter_shift(arch, weights, few)
-    computation = Computation(compute, module, arch, Streams(config.seed), pattern_cost)
+    computation = Computation(compute, module, arch, Streams(config.seed), open_blind)
     channel = open_channel(config.channel if federated else PlainChannel(), Streams(config.seed).child("channel"))
     defense = _prepared(config.defense, setup, channel)
     candidates = population.candidates(federation.dtype)

@@ -34,7 +34,7 @@ from qfl_sec.contracts import (
 )
 from qfl_sec.federation import build_model, train
 from qfl_sec.grid import CellTask, TrainingTask
-from qfl_sec.protocols.blind_cost import pattern_cost
+from qfl_sec.protocols.blind_sampler import BlindSampler
 from qfl_sec.protocols.carriage import open_channel
 from qfl_sec.randomness import Streams
 from qfl_sec.transcript import Transcript
@@ -54,7 +54,7 @@ def run_training(task: TrainingTask, folder: Path) -> None:
         capture = read_capture(data.folder, config.model, config.federation, data.records())
         build_transcript(capture, key=task.key, fingerprint=data.sha256).save(folder)
     else:
-        train(config, key=task.key, open_channel=open_channel, pattern_cost=pattern_cost).save(folder)
+        train(config, key=task.key, open_channel=open_channel, open_blind=BlindSampler).save(folder)
 
 
 def run_cell(task: CellTask, folder: Path) -> bytes:

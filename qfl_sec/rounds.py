@@ -11,7 +11,8 @@ from torch.nn.functional import pad
 
 from qfl_sec.batches import Batches, draw_batches
 from qfl_sec.channel import Carried, Channel, Link
-from qfl_sec.compute import Computation, ComputeCost
+from qfl_sec.computation import Computation
+from qfl_sec.compute import ComputeCost
 from qfl_sec.contracts import (
     ADVERSARIES,
     AggregateView,
@@ -172,7 +173,7 @@ class RoundLoop:
             mask = records >= 0
             rows = records.clamp(min=0)
             per_example = self.computation.gradients(
-                weights.unsqueeze(1), self.candidates.features[rows], self.candidates.labels[rows]
+                weights.unsqueeze(1), self.candidates.features[rows], self.candidates.labels[rows], mask
             )
             handed = per_example.clone(), mask.clone()  # a hook that writes into its input must not reach the record
             gradient = self.defense.gradient(*handed, step=step, generator=self.noise)

@@ -31,18 +31,31 @@ class Axis:
     """One axis of a sweep.
 
     Attributes:
-        key: Table and key, such as "model.layers".
-        values: At least one, distinct.
+        key: Table and key, such as "model.layers"; or a table alone, such as "compute", whose values are tables.
+        values: At least one, distinct: of the key, or keys and values of the table.
     """
 
     key: str
-    values: tuple[Scalar, ...]
+    values: tuple[Scalar | Mapping[str, Scalar], ...]
 
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError(f"Expected at least one value of sweep key {self.key!r}. Add one or remove the key.")
-        if len(set(self.values)) < len(self.values):
+        if any(value in self.values[:index] for index, value in enumerate(self.values)):
             raise ValueError(f"Expected distinct values of sweep key {self.key!r}, not {list(self.values)}.")
+        if any(isinstance(value, Mapping) != ("." not in self.key) for value in self.values):
+            remedy = f'Write "{self.key}.layers" = [1, 2], or {self.key} = [{{name = "..."}}]'
+            raise ValueError(f"Expected values of a key, or tables, of sweep key {self.key!r}. {remedy}.")
+
+    @property
+    def points(self) -> tuple[dict[str, Scalar], ...]:
+        """What each value sets, by table and key."""
+        return tuple(
+            {f"{self.key}.{name}": one for name, one in value.items()}
+            if isinstance(value, Mapping)
+            else {self.key: value}
+            for value in self.values
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,14 +14,15 @@ import torch
 
 from qfl_sec.checking import InputError
 from qfl_sec.circuit_module import CircuitModule
-from qfl_sec.compute import BlindCompute, Computation, LocalCompute, PlainCloud, check_compute
+from qfl_sec.computation import Computation, check_compute
+from qfl_sec.compute import BlindCompute, LocalCompute, PlainCloud
 from qfl_sec.contracts import Architecture, Records, ServerComputeView
 from qfl_sec.federation import FederationSpec, TrainingConfig, train
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.models import VariationalClassifier, architecture, flat_weights
 from qfl_sec.parameter_shift import check_parameter_shift, shifted_gradients
 from qfl_sec.plugins import get
-from qfl_sec.protocols.blind_cost import pattern_cost
+from qfl_sec.protocols.blind_sampler import BlindSampler
 from qfl_sec.randomness import Streams
 from qfl_sec.rounded_circuit import compiled_on_grid, grid_step, on_grid
 from qfl_sec.statevector import compile_circuit
@@ -163,20 +164,6 @@ def test_every_angle_lies_on_the_grid(bits: int) -> None:
     assert torch.allclose(compiled, torch.stack(list(oracle)).double(), atol=1e-10)
 
 
-def test_rounding_costs_what_the_grid_is_coarse() -> None:
-    gaps = []
-    for bits in (3, 6, 8):
-        found = []
-        for seed in range(12):
-            module = SPEC.build(4, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            inputs = records(8).features
-            exact = module.circuit(inputs, module.weights.detach())
-            found.append((compiled_on_grid(module.circuit, bits)(inputs, module.weights.detach()) - exact).abs().mean())
-        gaps.append(float(torch.stack(found).mean()))
-    for gap, low, high in zip(gaps, (0.05, 0.006, 0.0015), (0.2, 0.03, 0.008), strict=True):
-        assert low < gap < high
-
-
 def test_a_state_preparation_has_no_pattern() -> None:
     with pytest.raises(InputError, match="StatePrep has no pattern"):
         check_compute(BlindCompute(), VariationalClassifier(encoding="amplitude", qubits=2), 4, 2)
@@ -187,6 +174,31 @@ def test_a_state_preparation_has_no_pattern() -> None:
 def test_grids_without_quarter_turns_are_refused(kind: Callable[[], BlindCompute]) -> None:
     with pytest.raises(ValueError, match="angle_bits="):
         kind()
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.1, 1.0, 1.5, math.nan])
+def test_verification_without_test_rounds_is_refused(fraction: float) -> None:
+    with pytest.raises(ValueError, match=r"test_fraction=.* without test rounds nothing is verified.*Leave it out"):
+        BlindCompute(test_fraction=fraction)
+
+
+@pytest.mark.parametrize(("fraction", "tests"), [(None, 0), (1e-9, 1), (0.1, 111), (0.5, 1000), (0.9, 9000)])
+def test_the_share_of_test_rounds_is_one_of_all_rounds(fraction: float | None, tests: int) -> None:
+    assert BlindCompute(shots=1000, test_fraction=fraction).test_rounds == tests
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"depolarizing_probability": 0.1}, 'Set mode = "transcript"'),
+        ({"depolarizing_probability": -0.1, "mode": "transcript"}, "depolarizing_probability=-0.1 <= 1"),
+        ({"depolarizing_probability": math.nan, "mode": "transcript"}, "depolarizing_probability=nan <= 1"),
+        ({"mode": "exact"}, 'mode=\'exact\' to be "semantic" or "transcript"'),
+    ],
+)
+def test_noise_and_modes_that_cannot_be_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BlindCompute(**settings)
 
 
 @pytest.mark.parametrize("kind", [LocalCompute, PlainCloud, BlindCompute])
@@ -210,7 +222,7 @@ def test_who_looks() -> None:
 def test_a_cloud_holds_the_angles_and_a_blind_one_nothing(small_training: TrainingConfig, tmp_path: Path) -> None:
     cloud = PlainCloud(shots=20)
     seen = train(replace(small_training, compute=cloud))
-    hidden = train(replace(small_training, compute=BlindCompute(shots=20)), pattern_cost=pattern_cost)
+    hidden = train(replace(small_training, compute=BlindCompute(shots=20)), open_blind=BlindSampler)
     assert seen.circuit_angles is not None and hidden.circuit_angles is None
     assert project(hidden, "quantum_server", small_training.defense, compute=BlindCompute()) is None
     assert [one.status for one in hidden.metadata.premises] == ["assumed", "assumed"]
@@ -228,7 +240,7 @@ def test_a_cloud_holds_the_angles_and_a_blind_one_nothing(small_training: Traini
 
 def test_costs_count_records_circuits_and_shots(small_training: TrainingConfig) -> None:
     compute = BlindCompute(shots=30, angle_bits=6)
-    transcript = train(replace(small_training, compute=compute), pattern_cost=pattern_cost)
+    transcript = train(replace(small_training, compute=compute), open_blind=BlindSampler)
     costs, truth = transcript.metadata.compute_costs, transcript.truth
     assert truth is not None and len(costs) == transcript.selected.numel()
     filled = (truth.batch_records >= 0).sum(-1).flatten().tolist()

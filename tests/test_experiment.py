@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from qfl_sec import plugins
 from qfl_sec.checking import InputError
+from qfl_sec.compute import BlindCompute, LocalCompute
 from qfl_sec.datasets import DataSpec
 from qfl_sec.experiment import Experiment, dumps, load, parse, setting_id
 from qfl_sec.federation import FederationSpec
@@ -207,6 +208,14 @@ BAD_TABLES = {
         '[model]\nencoding = "amplitude"\nqubits = 2\n[compute]\nname = "blind"\n',
         ["StatePrep has no pattern", "plain_cloud"],
     ),
+    "blind rounds beyond memory": (
+        '[compute]\nname = "blind"\nmode = "transcript"\nshots = 100_000_000\n',
+        ['[compute] name = "blind": ', "shots + test_rounds=100000000 <= ", 'Or set [compute] name = "plain_cloud"'],
+    ),
+    "no test rounds": (
+        '[compute]\nname = "blind"\ntest_fraction = 0.0\n',
+        ["[compute]", "0 < test_fraction=0.0 < 1", "nothing is verified"],
+    ),
     "epsilon 0": ("[[defenses]]\nname = 'dp_sgd'\nepsilon = 0\n", ["[[defenses]] number 1 dp_sgd", "epsilon=0"]),
     "epsilon < 0 in a list": ("[[defenses]]\nname = 'dp_sgd'\nepsilon = [1, -1]\n", ["epsilon=-1"]),
     "delta 1": ("[[defenses]]\nname = 'dp_sgd'\nepsilon = 1\ndelta = 1\n", ["dp_sgd", "delta=1"]),
@@ -391,6 +400,53 @@ def test_a_plugin_that_fails_on_its_parameters_is_blamed(monkeypatch: pytest.Mon
     plugins.load_file(path)
     with pytest.raises(plugins.PluginError, match=r"\[\[defenses\]\] number 1 fragile: KeyError: 2. Mend the plug-in"):
         read('[[defenses]]\nname = "fragile"\nsteps = 2\n')
+
+
+TABLES_SWEPT = """
+[compute]
+shots = 50
+[sweep]
+compute = [{name = "local"}, {name = "blind", angle_bits = 6, test_fraction = 0.5}]
+"model.layers" = [1, 2]
+"""
+
+
+def test_a_sweep_over_tables_sets_keys_that_one_name_alone_has() -> None:
+    experiment = read(TABLES_SWEPT)
+    assert read(dumps(experiment)) == experiment
+    points = experiment.variants()
+    assert [dict(variant.values) for variant, _ in points] == [
+        {"compute.name": "local", "model.layers": 1},
+        {"compute.name": "local", "model.layers": 2},
+        {"compute.name": "blind", "compute.angle_bits": 6, "compute.test_fraction": 0.5, "model.layers": 1},
+        {"compute.name": "blind", "compute.angle_bits": 6, "compute.test_fraction": 0.5, "model.layers": 2},
+    ]
+    assert [resolved.compute for _, resolved in points[::2]] == [
+        LocalCompute(shots=50),
+        BlindCompute(shots=50, angle_bits=6, test_fraction=0.5),
+    ]
+    cloud = read('[sweep]\ncompute = [{name = "local"}, {name = "plain_cloud"}]\n')
+    assert "circuit_reading" in {attack.name for attack in cloud.attacks}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "expected"),
+    [
+        ('compute = [{name = "blnd"}]', "unknown name blnd. Did you mean 'blind'?"),
+        ('compute = [{name = "local", angle_bits = 6}]', "unknown key angle_bits"),
+        ('compute = ["local", "blind"]', "Expected values of a key, or tables, of sweep key 'compute'"),
+        ('"compute.name" = [{name = "local"}]', "Expected values of a key, or tables"),
+        ('compute = [{name = ["local"]}]', "Expected a list of plain values, or of tables of these"),
+        ("compute = [{shots = 5}, {shots = 5}]", "Expected distinct values of sweep key 'compute'"),
+        ('compute = [{shots = 5}]\n"compute.shots" = [6, 7]', "compute.shots is set by two of its keys. Remove one."),
+        ('data = [{file = "a.csv"}]', "data.file cannot be swept"),
+        ("nothing = [{a = 1}]", "unknown table nothing"),
+    ],
+)
+def test_a_wrong_sweep_over_tables_is_refused(sweep: str, expected: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(f"[sweep]\n{sweep}\n")
+    assert expected in str(caught.value)
 
 
 def test_what_cannot_be_written_is_refused() -> None:

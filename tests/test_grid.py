@@ -88,6 +88,8 @@ CHANGES: dict[str, Callable[[TrainingConfig], TrainingConfig]] = {
     "compute": lambda c: replace(c, compute=PlainCloud()),
     "compute.shots": lambda c: replace(c, compute=LocalCompute(shots=1000)),
     "compute.angle_bits": lambda c: replace(c, compute=BlindCompute(angle_bits=7)),
+    "compute.mode": lambda c: replace(c, compute=BlindCompute(mode="transcript")),
+    "compute.test_fraction": lambda c: replace(c, compute=BlindCompute(test_fraction=0.1)),
     "defense": lambda c: replace(c, defense=Hiding()),
     "defense.field": lambda c: replace(c, defense=Hiding(strength=2.0)),
     "defense.list": lambda c: replace(c, defense=Hiding(rounds=(1, 2))),
