@@ -16,6 +16,7 @@ from qfl_sec.captured_data import CapturedData
 from qfl_sec.channel import ChannelSpec, eavesdropper_view
 from qfl_sec.channel_entries import channel_entries
 from qfl_sec.checking import InputError
+from qfl_sec.computation_entries import computation_entries
 from qfl_sec.compute import ComputeSpec, is_delegated, quantum_server_view
 from qfl_sec.contracts import (
     ADVERSARIES,
@@ -164,6 +165,9 @@ def assemble(
         trainings=tuple(evidence.records()),
         channels=tuple(
             entry for variant, resolved in variants for entry in channel_entries(evidence, variant.id, resolved)
+        ),
+        computations=tuple(
+            entry for variant, resolved in variants for entry in computation_entries(evidence, variant.id, resolved)
         ),
     )
 

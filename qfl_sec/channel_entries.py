@@ -10,9 +10,9 @@ from qfl_sec.checking import InputError
 from qfl_sec.evidence import Evidence
 from qfl_sec.experiment import Experiment, setting_id
 from qfl_sec.protocol_contracts import KeySource, MessageCarrier
+from qfl_sec.protocol_results import Abort, ChannelEntry, ChannelKind, Spread
 from qfl_sec.protocols.bb84 import BB84
 from qfl_sec.protocols.qsdc import DirectCarrier
-from qfl_sec.results import Abort, ChannelEntry, ChannelKind, Spread
 
 
 def channel_entries(evidence: Evidence, variant: str, experiment: Experiment) -> Iterable[ChannelEntry]:

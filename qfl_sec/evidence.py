@@ -19,9 +19,10 @@ from qfl_sec.transcript import Metadata, Transcript, Truth, load_truth
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A finished training: what was public, what was true, whose data it was, where it started, (parameters,); hashes.
+    """A finished training: what was public, what was true, whose data it was, its weights; hashes.
 
-    `transcript_sha256` is over metadata, tensors and model, `truth_sha256` over the truth's file.
+    `initial_weights` and `final_weights` are (parameters,). `transcript_sha256` is over metadata, tensors and model,
+    `truth_sha256` over the truth's file.
     """
 
     task: TrainingTask
@@ -29,6 +30,7 @@ class Trained:
     truth: Truth
     population: Population
     initial_weights: Tensor
+    final_weights: Tensor
     transcript_sha256: str
     truth_sha256: str
 
@@ -72,6 +74,7 @@ class Evidence:
                     truth=load_truth(folder, metadata),
                     population=population,
                     initial_weights=transcript.global_weights[0].clone(),
+                    final_weights=transcript.global_weights[-1].clone(),
                     transcript_sha256=transcript_sha256,
                     truth_sha256=truth_sha256,
                 )

@@ -15,15 +15,13 @@ from pydantic import TypeAdapter
 from qfl_sec.checking import InputError, parse_json
 from qfl_sec.contracts import Adversary, Question
 from qfl_sec.intervals import Rate
+from qfl_sec.protocol_results import ChannelEntry, ComputationEntry
 from qfl_sec.verdicts import EvidenceWord, VerdictWord
 
 SCHEMA: Final = "qfl-sec/report-1"
 
 Scalar = str | int | float | bool
 """A parameter's value in a setting or a variant."""
-
-ChannelKind = Literal["plain", "key", "direct"]
-"""How a channel treats a message: in the clear, under distributed key, or as quantum signals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -506,85 +504,6 @@ class Verdict:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spread:
-    """Least, median and greatest of some numbers."""
-
-    least: float
-    median: float
-    most: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Abort:
-    """Why updates did not arrive: the kind of reason, how often it was one, and the first of them in full."""
-
-    reason: str
-    count: int
-    example: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelEntry:
-    """What the channel of a variant took, leaked and lost at one setting, all trainings together.
-
-    Attributes:
-        variant: Id of the variant.
-        setting: Id of the setting.
-        name: Registered name.
-        kind: Whether messages travel in the clear, under distributed keys, or on the quantum channel itself.
-        attack: What the adversary on the line does, by its name; "none" without one.
-        attacked_fraction: Share of signals, of messages on a plain channel, that it attacks; 0 without one.
-        distance_km: None for a channel without.
-        authenticated: Whether the parties know with whom they speak.
-        messages: Updates that were sent.
-        delivered: Updates that arrived; where updates are masked, one that is missing loses the round for all.
-        aborts: Why the others did not, the most frequent first.
-        pairs: Pairs of clients that made a key for their masks.
-        pair_aborts: Why some have none.
-        ciphers: What hid the updates that arrived, and how many.
-        needed_bits: Secret bits that one-time pads and tags of a message and its broadcast want; bits of the update on
-            a channel that carries it directly.
-        secret_bits: Secret bits that the protocol gave for them, or message bits that it delivered.
-        expected_secret_bits: Key of a run by the protocol's closed forms; None without any.
-        error_rate: QBER, or the largest check error rate of a run, over those that measured one.
-        expected_error_rate: The same by the protocol's closed forms, the largest mean of any check; None without any.
-        leaked_bits: Bits of updates that the eavesdropper has for certain.
-        leaking: Updates of which it has any.
-        qubits: Quantum systems put on the channel.
-        classical_bits: Bits of public discussion, or of messages in the clear.
-        seconds: Modelled time.
-        epsilon: Bound on the failure of any of the proofs, a union bound over all runs; 1 where there is no proof, None
-            where none is claimed.
-    """
-
-    variant: str
-    setting: str
-    name: str
-    kind: ChannelKind
-    attack: str
-    attacked_fraction: float
-    distance_km: float | None
-    authenticated: bool
-    messages: int
-    delivered: int
-    aborts: tuple[Abort, ...]
-    pairs: int
-    pair_aborts: tuple[Abort, ...]
-    ciphers: Mapping[str, int]
-    needed_bits: Spread | None
-    secret_bits: Spread | None
-    expected_secret_bits: int | None
-    error_rate: Spread | None
-    expected_error_rate: float | None
-    leaked_bits: int
-    leaking: int
-    qubits: int
-    classical_bits: int
-    seconds: float
-    epsilon: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
     """Which saved transcript a training is, so that a later reader can tell that it is still the same.
 
@@ -640,6 +559,7 @@ class Results:
     paired: tuple[PairedDifference, ...] = ()
     trainings: tuple[TrainingRecord, ...] = ()
     channels: tuple[ChannelEntry, ...] = ()
+    computations: tuple[ComputationEntry, ...] = ()
 
 
 def dumps(results: Results) -> bytes:

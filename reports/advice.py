@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
+from qfl_sec.contracts import Adversary, Question
 from qfl_sec.reports import wording as w
+from qfl_sec.reports.entry_names import accuracy_of, shown_computations
 from qfl_sec.reports.findings import findings_above, withdrawn
 from qfl_sec.reports.phrases import HITS, inside, question, source
 from qfl_sec.reports.sanitising import cut
@@ -43,6 +45,8 @@ def _contain(selection: Selection, row: Verdict) -> str:
 
     Where no budget ends all of them, each finding gets its own.
     """
+    if row.adversary in HIDING:
+        return HIDING[row.adversary](selection)
     every: list[Pair] = [(other.adversary, other.question) for other in findings_above(selection)]
     for pairs in (every, [(row.adversary, row.question)]):
         tested = [entry for entry in selection.budgets if entry.id != selection.audited.id]
@@ -52,6 +56,21 @@ def _contain(selection: Selection, row: Verdict) -> str:
     if not selection.budgets:
         return "Add differential privacy (defense dp_sgd) and audit again; this run did not measure its effect."
     return f"{question(selection, row)} No setting tested here ends this: try a smaller ε and larger batches."
+
+
+def _hide_circuits(selection: Selection) -> str:
+    """Recommend blind computing, with what this run measured of it."""
+    step = 'Have the circuits run blindly ([compute] name = "blind"): noise on updates does not hide them'
+    blind = next((entry for entry in shown_computations(selection) if entry.pattern is not None), None)
+    here, there = selection.utility(selection.audited.id), None if blind is None else accuracy_of(selection, blind)
+    if here is None or there is None:
+        return f"{step}. This run did not measure what that costs."
+    before, after = w.share(here.accuracy) or 0.0, w.share(there) or 0.0
+    return f"{step}. In this run the server then sees sizes alone, accuracy from {w.rate(before)} to {w.rate(after)}."
+
+
+def _encrypt(selection: Selection) -> str:
+    return 'Encrypt what travels ([channel] name = "bb84"): whoever taps it then sees sizes alone, while the key holds.'
 
 
 def _effect(selection: Selection, setting: Setting, pairs: list[Pair]) -> str:
@@ -135,6 +154,9 @@ def _check_premises(selection: Selection, row: Verdict) -> str:
     return ""
 
 
+HIDING: dict[Adversary, Callable[[Selection], str]] = {"quantum_server": _hide_circuits, "eavesdropper": _encrypt}
+"""What takes its view from an adversary that a protocol can blind, which no budget does."""
+
 Step = Callable[[Selection, Verdict], str]
 
 CATALOGUE: dict[str, Step] = {
@@ -188,7 +210,7 @@ def _limits(selection: Selection) -> Iterable[str]:
     if failed:
         rest = "; rates rest on the remaining seeds" if selection.measured_pairs else ", and there is no rate"
         yield f"{w.plural(failed, 'cell')} failed{rest}."
-    untested: dict[str, list[str]] = {}
+    untested: dict[Question, list[str]] = {}
     for row in selection.rows:
         if row.evidence == "not tested":
             untested.setdefault(row.question, []).append(inside(selection, row.adversary))

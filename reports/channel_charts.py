@@ -2,25 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from math import ceil, floor, log10
+from math import ceil
 
+from qfl_sec.protocol_results import ChannelEntry
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.channel_panels import (
+from qfl_sec.reports.entry_names import (
+    CHANNEL,
     DISTANCE,
     FRACTION,
-    NAME,
-    ChannelFigure,
-    ChannelPanel,
-    Series,
     channel_label,
     fraction,
     other_values,
-    shown_entries,
+    shown_channels,
 )
 from qfl_sec.reports.panels import Mark, Tick
 from qfl_sec.reports.sanitising import cut
+from qfl_sec.reports.scales import decades, percent_ticks
 from qfl_sec.reports.selection import Selection
-from qfl_sec.results import ChannelEntry, Measurement
+from qfl_sec.reports.series_panels import Series, SeriesFigure, SeriesPanel
+from qfl_sec.results import Measurement
 
 MOST_SERIES = 5
 """Lines that a panel tells apart."""
@@ -29,7 +29,7 @@ MOST_COLUMNS = 8
 """Channels side by side in the panel of bits."""
 
 
-def channel_figure(selection: Selection) -> ChannelFigure | None:
+def channel_figure(selection: Selection) -> SeriesFigure | None:
     """Return the figure, with the panels for which the run holds something; None without any."""
     labels: dict[str, int] = {}
     makers = (_error_panel, _success_panel, _bits_panel, _distance_panel)
@@ -37,7 +37,7 @@ def channel_figure(selection: Selection) -> ChannelFigure | None:
     panels = tuple(replace(panel, title=f"{'abcd'[index]} {panel.title}") for index, panel in enumerate(found))
     if not panels:
         return None
-    return ChannelFigure(
+    return SeriesFigure(
         panels=panels,
         labels=tuple(labels),
         alt=" ".join(f"{panel.title}, {panel.subtitle}: {panel.trend}" for panel in panels),
@@ -45,7 +45,7 @@ def channel_figure(selection: Selection) -> ChannelFigure | None:
     )
 
 
-def _caption(selection: Selection, panels: Sequence[ChannelPanel]) -> Iterable[str]:
+def _caption(selection: Selection, panels: Sequence[SeriesPanel]) -> Iterable[str]:
     yield f"Channels at the audited setting, {w.plural(len(selection.results.seeds), 'seed')} each."
     if any(series.theory for panel in panels for series in panel.series):
         yield "Dashed: the protocols' closed forms at the points of the sweep, joined by straight lines."
@@ -62,14 +62,10 @@ def _families(
     found: dict[str, list[ChannelEntry]] = {}
     for entry in entries:
         with_fraction = () if axis == FRACTION else (fraction(entry),)
-        others = other_values(selection, entry, (NAME, FRACTION, axis))
+        others = other_values(selection, entry, (CHANNEL, FRACTION, axis))
         label = cut(", ".join(text for text in (cut(entry.name, 24), *with_fraction, others) if text), 44)
         found.setdefault(label, []).append(entry)
     return [(label, labels.setdefault(label, len(labels)), group) for label, group in list(found.items())[:MOST_SERIES]]
-
-
-def _percent_ticks(values: Iterable[float]) -> tuple[Tick, ...]:
-    return tuple(Tick(at=value, label=f"{100 * value:g}%") for value in values)
 
 
 def _dodged(at: float, style: int) -> float:
@@ -77,9 +73,9 @@ def _dodged(at: float, style: int) -> float:
     return at + 0.018 * (style - 1)
 
 
-def _error_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | None:
+def _error_panel(selection: Selection, labels: dict[str, int]) -> SeriesPanel | None:
     """Draw what the parties saw against the intercepted fraction."""
-    entries = [entry for entry in shown_entries(selection) if entry.error_rate is not None]
+    entries = [entry for entry in shown_channels(selection) if entry.error_rate is not None]
     if not any(entry.attack != "none" for entry in entries):
         return None
     series, words, highest = [], [], 0.05
@@ -98,7 +94,7 @@ def _error_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel |
         series.append(Series(label=label, style=style, marks=tuple(marks), theory=tuple(theory)))
     every = 0.1 if highest > 0.2 else 0.05 if highest > 0.1 else 0.02
     steps = ceil(highest / every)
-    return ChannelPanel(
+    return SeriesPanel(
         title="Error rate seen by the parties",
         subtitle="QBER, or the largest check of direct communication",
         axis_label="share of the signals attacked",
@@ -107,16 +103,16 @@ def _error_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel |
         right=1.06,
         bottom=-0.03 * every * steps,
         top=1.06 * every * steps,
-        columns=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
-        ticks=_percent_ticks(round(every * index, 2) for index in range(steps + 1)),
+        columns=percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
+        ticks=percent_ticks(round(every * index, 2) for index in range(steps + 1)),
         series=tuple(series),
         trend="; ".join(words) + ".",
     )
 
 
-def _success_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | None:
+def _success_panel(selection: Selection, labels: dict[str, int]) -> SeriesPanel | None:
     """Draw what the eavesdropper rebuilds against the intercepted fraction."""
-    found = [(entry, _rebuilt(selection, entry)) for entry in shown_entries(selection)]
+    found = [(entry, _rebuilt(selection, entry)) for entry in shown_channels(selection)]
     measured = {entry.variant: one for entry, one in found if one is not None}
     silent = dict.fromkeys(entry.name for entry, _ in found if _is_silent(selection, entry))
     entries = [entry for entry, one in found if one is not None and entry.attack != "none"]
@@ -134,7 +130,7 @@ def _success_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel
             words.append(f"{label} at {w.agreed(entry.attacked_fraction)} intercepted {w.interval(success)}")
         series.append(Series(label=label, style=style, marks=tuple(marks)))
     hidden = f" Nothing to attack by protocol: {w.listed(silent)}." if silent else ""
-    return ChannelPanel(
+    return SeriesPanel(
         title="Records rebuilt by the eavesdropper",
         subtitle=f"nothing to attack by protocol: {w.listed(silent)}" if silent else "strongest attack",
         axis_label="share of the signals attacked; of messages on the plain channel",
@@ -143,8 +139,8 @@ def _success_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel
         right=1.06,
         bottom=-0.04,
         top=1.06,
-        columns=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
-        ticks=_percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
+        columns=percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
+        ticks=percent_ticks((0.0, 0.25, 0.5, 0.75, 1.0)),
         series=tuple(series),
         trend="; ".join(words) + "." + hidden,
     )
@@ -169,10 +165,12 @@ def _is_silent(selection: Selection, entry: ChannelEntry) -> bool:
     return any(one.status == "not visible" for one in _of_eavesdropper(selection, entry))
 
 
-def _bits_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | None:
+def _bits_panel(selection: Selection, labels: dict[str, int]) -> SeriesPanel | None:
     """Draw bits needed a message, and bits that the protocol gave, channel by channel."""
     entries = [
-        entry for entry in shown_entries(selection) if entry.kind != "plain" and entry.needed_bits and entry.secret_bits
+        entry
+        for entry in shown_channels(selection)
+        if entry.kind != "plain" and entry.needed_bits and entry.secret_bits
     ]
     if not entries:
         return None
@@ -192,8 +190,8 @@ def _bits_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | 
             shown = f"needed {w.group(round(needed.median))}, given {w.group(round(given.median))}"
             words.append(f"{channel_label(selection, entry)} {shown} (least {w.group(round(given.least))})")
         series.append(Series(label=label, style=style, marks=tuple(marks)))
-    bottom, top, ticks = _decades(numbers)
-    return ChannelPanel(
+    bottom, top, ticks = decades(numbers)
+    return SeriesPanel(
         title="Secret bits a message: needed and given",
         subtitle="line: needed; mark: median given, with its range",
         axis_label="each channel, and the share of its signals that is attacked",
@@ -213,27 +211,15 @@ def _bits_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | 
 def _column(selection: Selection, entry: ChannelEntry) -> str:
     """Name a channel under its column; where that is too long, its last word alone is shown."""
     share = "" if entry.attack == "none" else w.agreed(entry.attacked_fraction)
-    others = other_values(selection, entry, (NAME, FRACTION, "channel.adversary"))
+    others = other_values(selection, entry, (CHANNEL, FRACTION, "channel.adversary"))
     return " ".join(text for text in (cut(entry.name, 24), share, others) if text)
 
 
-def _decades(numbers: Iterable[float]) -> tuple[float, float, tuple[Tick, ...]]:
-    """Return the ends of a logarithmic axis that holds the positive ones of some numbers, and its ticks."""
-    positive = [number for number in numbers if number > 0] or [1.0]
-    low, high = floor(log10(min(positive))), ceil(log10(max(positive)) + 1e-9)
-    ticks = tuple(Tick(at=10.0**power, label=_power(power)) for power in range(low, high + 1))
-    return 0.5 * 10.0**low, 1.6 * 10.0**high, ticks
-
-
-def _power(power: int) -> str:
-    return w.group(10**power) if 0 <= power < 6 else w.scientific(10.0**power)
-
-
-def _distance_panel(selection: Selection, labels: dict[str, int]) -> ChannelPanel | None:
+def _distance_panel(selection: Selection, labels: dict[str, int]) -> SeriesPanel | None:
     """Draw key a run against distance, where the sweep has several distances."""
     entries = [
         entry
-        for entry in shown_entries(selection)
+        for entry in shown_channels(selection)
         if entry.kind == "key" and entry.distance_km is not None and entry.secret_bits is not None
     ]
     if len({entry.distance_km for entry in entries}) < 2:
@@ -251,10 +237,10 @@ def _distance_panel(selection: Selection, labels: dict[str, int]) -> ChannelPane
             words.append(f"{label} at {w.plain(at)} km {w.group(round(given.median))} bits{by_theory}")
             numbers += [given.least, given.most, float(expected or 0)]
         series.append(Series(label=label, style=style, marks=tuple(marks), theory=tuple(theory)))
-    bottom, top, ticks = _decades(numbers)
+    bottom, top, ticks = decades(numbers)
     places = sorted({entry.distance_km for entry in entries if entry.distance_km is not None})
     margin = 0.06 * (places[-1] - places[0])
-    return ChannelPanel(
+    return SeriesPanel(
         title="Secret bits against distance",
         subtitle="a run of the key source; mark: median, with its range",
         axis_label="distance, km",

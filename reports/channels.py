@@ -1,16 +1,15 @@
 """What carried the updates, as a section of the appendix: what arrived, what leaked, what it cost; and in figures."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil, floor, log10
 
+from qfl_sec.protocol_results import Abort, ChannelEntry
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.channel_charts import channel_figure
-from qfl_sec.reports.channel_panels import ChannelFigure, channel_label, shown_entries
+from qfl_sec.reports.entry_names import channel_label, shown_channels
 from qfl_sec.reports.sanitising import cut
+from qfl_sec.reports.sections import Section
 from qfl_sec.reports.selection import Selection
 from qfl_sec.reports.tables import Column, Group, Row, Table
-from qfl_sec.results import Abort, ChannelEntry
 
 MOST_ROWS = 40
 """Channels beyond these are counted, and stand in `results.json`."""
@@ -19,29 +18,12 @@ HIDDEN: Mapping[str, str] = {"none": "nothing", "direct": "the protocol itself"}
 """What hid an update, where the name of the cipher does not say it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Channels:
-    """The section on channels.
-
-    Attributes:
-        title: Of the section.
-        says: Paragraphs: what each kind of channel does, and what is not proven of it.
-        tables: What arrived and leaked; what it cost.
-        figure: None where nothing can be drawn.
-    """
-
-    title: str
-    says: tuple[str, ...]
-    tables: tuple[Table, ...]
-    figure: ChannelFigure | None
-
-
-def channels(selection: Selection) -> Channels | None:
+def channels(selection: Selection) -> Section | None:
     """Return the section; None where every channel was plain and nobody tapped it."""
-    entries = shown_entries(selection)
+    entries = shown_channels(selection)
     if not entries:
         return None
-    return Channels(
+    return Section(
         title="Protocols: what carried the updates",
         says=tuple(_says(entries)),
         tables=(_arrival_table(selection, entries), _cost_table(selection, entries)),
@@ -52,7 +34,7 @@ def channels(selection: Selection) -> Channels | None:
 def channel_premises(selection: Selection) -> list[Row]:
     """Return what the channels' promises rest on at the audited setting, one group of rows a protocol."""
     found: dict[str, list[ChannelEntry]] = {}
-    for entry in shown_entries(selection):
+    for entry in shown_channels(selection):
         if entry.kind != "plain":
             found.setdefault(entry.name, []).append(entry)
     return [row for name, entries in found.items() for row in _premises(cut(name, 30), entries)]
@@ -72,7 +54,7 @@ def _premises(name: str, entries: list[ChannelEntry]) -> Iterable[Row]:
         if bounds:
             yield Row(
                 cells=(
-                    f"Keys of {name} are equal and secret, except with probability {upper(max(bounds))}",
+                    f"Keys of {name} are equal and secret, except with probability {w.upper(max(bounds))}",
                     "union bound over every run of a setting; devices behave as they are modelled",
                     "assumed",
                 )
@@ -154,7 +136,7 @@ def _cost_table(selection: Selection, entries: list[ChannelEntry]) -> Table:
             "–" if entry.kind == "plain" or entry.secret_bits is None else w.group(round(entry.secret_bits.least)),
             "–" if entry.expected_secret_bits is None else w.group(entry.expected_secret_bits),
             w.group(entry.qubits), w.group(entry.classical_bits), w.plain(entry.seconds),
-            "–" if entry.epsilon is None else upper(entry.epsilon),
+            "–" if entry.epsilon is None else w.upper(entry.epsilon),
         )
         for entry in entries
     ]  # fmt: skip
@@ -212,16 +194,3 @@ def _theory(entry: ChannelEntry) -> str:
 def _median(entry: ChannelEntry, name: str) -> str:
     found = getattr(entry, name)
     return "–" if found is None or entry.kind == "plain" else w.group(round(found.median))
-
-
-def upper(value: float) -> str:
-    """Write a bound on a probability, rounded up to two digits.
-
-    Example:
-        >>> upper(1.0), upper(0.0), upper(1.234e-8)
-        ('1', '0', '1.3 × 10⁻⁸')
-    """
-    if value <= 0 or value >= 1:
-        return "1" if value >= 1 else "0"
-    step = 10.0 ** (floor(log10(value)) - 1)
-    return w.plain(min(1.0, ceil(round(value / step, 6)) * step))

@@ -7,13 +7,15 @@ from qfl_sec.checking import InputError
 from qfl_sec.provenance import Environment, Timings
 from qfl_sec.reports import advice, chapters, counts, findings, first_page, grounds, pairs, trends
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.channels import Channels, channels
+from qfl_sec.reports.channels import channels
 from qfl_sec.reports.charts import figures
 from qfl_sec.reports.checks import Checks, checks
+from qfl_sec.reports.computing import computing
 from qfl_sec.reports.first_page import FindingRow
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.reproduction import Entry, Source, methods, reproduction, sources, words
 from qfl_sec.reports.sanitising import cut, printable_tree
+from qfl_sec.reports.sections import Section
 from qfl_sec.reports.selection import Selection, check_references
 from qfl_sec.reports.tables import Table
 from qfl_sec.results import Results
@@ -114,14 +116,14 @@ class Measurements:
 class Appendix:
     """A chapter for each attack, how many more there are, and headings of what follows: other defenses, accuracy.
 
-    Before these stands the section on channels; None where every channel was plain and nobody tapped it.
+    Between these stand the sections on protocols: channels, delegated computing.
     """
 
     title: str
     chapters: tuple[chapters.Chapter, ...]
     more: str
     headings: tuple[str, ...]
-    channels: Channels | None = None
+    sections: tuple[Section, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +164,7 @@ def document(
             chapters=chapters.chapters(selection),
             more=chapters.more_chapters(selection),
             headings=("Other defenses", "Accuracy and paired differences"),
-            channels=channels(selection),
+            sections=tuple(one for one in (channels(selection), computing(selection)) if one is not None),
         ),
     )
     return printable_tree(made)

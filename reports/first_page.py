@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import log10
 from typing import Literal
 
+from qfl_sec.contracts import Adversary, Question
 from qfl_sec.intervals import Rate
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.sanitising import cut
@@ -117,6 +118,9 @@ def _figures(row: Verdict, measured: Measurement | None) -> str:
     return w.interval(success)
 
 
+Cells = Callable[[Selection, Pair, tuple[Setting, ...]], list[Row]]
+
+
 def budget_columns(selection: Selection) -> tuple[Setting, ...]:
     """Return the settings of the budget table: all, or the audited, the undefended and the first others."""
     strengths = [entry for family in selection.strengths for entry in family]
@@ -132,22 +136,28 @@ def budget_columns(selection: Selection) -> tuple[Setting, ...]:
 
 
 def budget_table(selection: Selection) -> Table:
-    """Return what each tested setting means, per 1 000."""
+    """Return what each tested setting means, per 1 000: of each question the first measured row of the first table."""
     settings = budget_columns(selection)
     rows: list[Row] = []
-    kinds = (
-        ("membership", _membership_cells),
-        ("reconstruction", _reconstruction_cells),
-        ("linkage", _linkage_cells),
+    shown: dict[Adversary, list[str]] = {}
+    judged = [(row.adversary, row.question) for row in selection.rows]
+    measured = [pair for pair in judged if pair in selection.measured_pairs]
+    kinds: tuple[tuple[Question, str, Cells], ...] = (
+        ("membership", "members", _membership_cells),
+        ("reconstruction", "records", _reconstruction_cells),
+        ("linkage", "senders", _linkage_cells),
     )
-    for question, cells in kinds:
-        pair = next((pair for pair in selection.measured_pairs if pair[1] == question), None)
+    for question, noun, cells in kinds:
+        pair = next((pair for pair in (*measured, *selection.measured_pairs) if pair[1] == question), None)
         if pair is not None:
             rows.extend(cells(selection, pair, settings))
+            shown.setdefault(pair[0], []).append(noun)
     if any(selection.utility(entry.id) for entry in settings):
         rows.append(_cells("Accuracy on unseen records", settings, lambda entry: _accuracy(selection, entry.id)))
-    shown = sorted({pair[0] for pair in selection.measured_pairs[:2]})
-    who = w.listed(cut(selection.adversary(adversary).label, 40) for adversary in shown)
+    who = w.listed(
+        cut(selection.adversary(adversary).label, 40) + (f" ({w.listed(nouns)})" if len(shown) > 1 else "")
+        for adversary, nouns in shown.items()
+    )
     rest = len(selection.budgets) + len(selection.others) - len(settings)
     linked = any(pair[1] == "linkage" for pair in selection.measured_pairs)
     things = ", records or updates" if linked else " or records"

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from qfl_sec.reports.channel_figures import draw_channels
-from qfl_sec.reports.channel_panels import ChannelFigure
-from qfl_sec.reports.channels import Channels
 from qfl_sec.reports.chapters import Chapter
 from qfl_sec.reports.check_figures import draw_checks
 from qfl_sec.reports.checks import Checks
@@ -19,6 +16,9 @@ from qfl_sec.reports.html_tables import data_table, findings_table, legend
 from qfl_sec.reports.panels import Figure
 from qfl_sec.reports.reproduction import Entry, Source
 from qfl_sec.reports.sanitising import ZERO_WIDTH_SPACE
+from qfl_sec.reports.sections import Section
+from qfl_sec.reports.series_figures import draw_series
+from qfl_sec.reports.series_panels import SeriesFigure
 from qfl_sec.reports.tables import Table
 
 CLOSING = "This page carries its data: results.json, byte for byte as the audit wrote it."
@@ -113,7 +113,7 @@ def _entries(entries: Sequence[Entry], *, linked: str = "") -> Html:
     return tag("dl", *lines, class_="box")
 
 
-def _drawing(svg: str, figure: Figure | Checks | ChannelFigure, number: int) -> Html:
+def _drawing(svg: str, figure: Figure | Checks | SeriesFigure, number: int) -> Html:
     framed = tag(
         "div", inline(svg, f"figure-{number}-", figure.alt), class_="frame drawing", role="region", tabindex="0",
         aria_label=f"Figure {number}",
@@ -187,7 +187,7 @@ def _source(source: Source) -> Html:
 def _appendix(page: Appendix, document: Document, numbers: Numbers) -> Html:
     others, accuracy = page.headings
     chapters = [_chapter(chapter, numbers) for chapter in page.chapters]
-    carried = _channels(page.channels, numbers) if page.channels is not None else ""
+    sections = [_section(section, numbers) for section in page.sections]
     figures = [_drawing(draw(figure), figure, next(numbers.figures)) for figure in document.budget.figures[1:]]
     measurements = document.measurements
     further = _tables(measurements.counts[-2:], numbers, sortable=True)
@@ -196,17 +196,17 @@ def _appendix(page: Appendix, document: Document, numbers: Numbers) -> Html:
         "section",
         tag("h2", page.title),
         *chapters,
-        carried,
+        *sections,
         *((tag("h3", others), *figures) if figures else ()),
         *((tag("h3", accuracy), further) if further else ()),
         *((tag("h3", measurements.headings[-1]), guarantees) if guarantees else ()),
     )
 
 
-def _channels(section: Channels, numbers: Numbers) -> Html:
+def _section(section: Section, numbers: Numbers) -> Html:
     tables = _tables(section.tables, numbers, sortable=True)
     drawing = section.figure
-    drawn = "" if drawing is None else _drawing(draw_channels(drawing), drawing, next(numbers.figures))
+    drawn = "" if drawing is None else _drawing(draw_series(drawing), drawing, next(numbers.figures))
     return join((tag("h3", section.title), *(_paragraph(words) for words in section.says), tables, drawn))
 
 

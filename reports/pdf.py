@@ -15,11 +15,11 @@ from typing import Literal
 import typst
 
 from qfl_sec.checking import InputError
-from qfl_sec.reports.channel_figures import draw_channels
 from qfl_sec.reports.check_figures import draw_checks
 from qfl_sec.reports.display import Document
 from qfl_sec.reports.figures import draw
 from qfl_sec.reports.sanitising import font_file
+from qfl_sec.reports.series_figures import draw_series
 
 STANDARDS: list[Literal["a-3a", "ua-1"]] = ["a-3a", "ua-1"]
 
@@ -39,8 +39,9 @@ def render(document: Document, results: bytes) -> bytes:
     drawings = {f"figure-{index}": draw(figure) for index, figure in enumerate(document.budget.figures)}
     if document.budget.checks is not None:
         drawings["checks"] = draw_checks(document.budget.checks)
-    if document.appendix.channels is not None and document.appendix.channels.figure is not None:
-        drawings["channels"] = draw_channels(document.appendix.channels.figure)
+    for index, section in enumerate(document.appendix.sections):
+        if section.figure is not None:
+            drawings[f"section-{index}"] = draw_series(section.figure)
     inputs = {"data": json.dumps(asdict(document)), "results": results.decode(), **drawings}
     head = document.head
     with folders() as (root, fonts):

@@ -58,6 +58,7 @@ def check_references(results: Results, *, source: str = "results.json") -> None:
         "verdicts",
         "paired",
         "channels",
+        "computations",
     ):
         for index, entry in enumerate(getattr(results, name)):
             for kind, ids in known.items():

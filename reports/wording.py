@@ -7,6 +7,7 @@ everything never reads as everything.
 import re
 from collections.abc import Iterable
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from math import ceil, floor, log10
 
 from qfl_sec.intervals import Rate
 
@@ -163,6 +164,19 @@ def scientific(value: float) -> str:
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     digits = mantissa.removesuffix(".0").replace("-", "−")
     return f"10{raised}" if digits == "1" else f"{digits} × 10{raised}"
+
+
+def upper(value: float) -> str:
+    """Write a bound on a probability, rounded up to two digits.
+
+    Example:
+        >>> upper(1.0), upper(0.0), upper(1.234e-8)
+        ('1', '0', '1.3 × 10⁻⁸')
+    """
+    if value <= 0 or value >= 1:
+        return "1" if value >= 1 else "0"
+    step = 10.0 ** (floor(log10(value)) - 1)
+    return plain(min(1.0, ceil(round(value / step, 6)) * step))
 
 
 def readable(text: str) -> str:

@@ -9,9 +9,10 @@ from qfl_sec.channel import Link, PlainChannel
 from qfl_sec.channel_entries import abort_kind, spread, summarise
 from qfl_sec.experiment import load, parse
 from qfl_sec.plugins import get
+from qfl_sec.protocol_results import ChannelEntry
 from qfl_sec.protocols.bb84 import BB84
 from qfl_sec.randomness import Streams
-from qfl_sec.results import ChannelEntry, Results, dumps, loads
+from qfl_sec.results import Results, dumps, loads
 from qfl_sec.workbench import run_audit
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "channels.toml"

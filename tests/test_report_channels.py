@@ -11,21 +11,21 @@ import pytest
 import sample_results as sample
 
 from qfl_sec.checking import InputError
+from qfl_sec.protocol_results import Abort, ChannelEntry, Spread
 from qfl_sec.reports import Document, document, write_report
+from qfl_sec.reports import wording as w
 from qfl_sec.reports.channel_charts import channel_figure
-from qfl_sec.reports.channel_figures import draw_channels
-from qfl_sec.reports.channel_panels import ChannelFigure, ChannelPanel
-from qfl_sec.reports.channels import Channels, channel_premises, channels, upper
+from qfl_sec.reports.channels import channel_premises, channels
 from qfl_sec.reports.grounds import premise_table, sight_table
 from qfl_sec.reports.html import render
+from qfl_sec.reports.sections import Section
 from qfl_sec.reports.selection import Selection, check_references
+from qfl_sec.reports.series_figures import draw_series
+from qfl_sec.reports.series_panels import SeriesFigure, SeriesPanel
 from qfl_sec.results import (
-    Abort,
     AdversaryEntry,
-    ChannelEntry,
     Measurement,
     Results,
-    Spread,
     Variant,
     dumps,
 )
@@ -103,19 +103,19 @@ def carried() -> Results:
     )
 
 
-def section(results: Results) -> Channels:
+def section(results: Results) -> Section:
     found = channels(Selection(results=results))
     assert found is not None
     return found
 
 
-def drawing(results: Results) -> ChannelFigure:
+def drawing(results: Results) -> SeriesFigure:
     found = channel_figure(Selection(results=results))
     assert found is not None
     return found
 
 
-def panel(results: Results, title: str) -> ChannelPanel:
+def panel(results: Results, title: str) -> SeriesPanel:
     return next(one for one in drawing(results).panels if title in one.title)
 
 
@@ -131,7 +131,7 @@ def test_without_a_channel_nothing_is_said_or_drawn(tmp_path: Path) -> None:
     results = sample.sample_results()
     selection = Selection(results=results)
     assert channels(selection) is None and channel_figure(selection) is None and channel_premises(selection) == []
-    assert made(results).appendix.channels is None
+    assert made(results).appendix.sections == ()
     assert premise_table(selection).caption.startswith("Premises of the guarantee at ")
     assert "intercepts" not in str(sight_table(selection))
 
@@ -231,11 +231,11 @@ def test_letters_alternative_text_and_svg_hold_every_panel() -> None:
     figure = drawing(carried())
     assert [one.title[:2] for one in figure.panels] == ["a ", "b ", "c "]
     assert all(one.trend in figure.alt for one in figure.panels)
-    svg = draw_channels(figure)
+    svg = draw_series(figure)
     texts = [element.text for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}text")]
     assert {one.title for one in figure.panels} <= set(texts)
     assert {"bb84", "plain", "two_step_qsdc"} <= set(texts)
-    assert svg == draw_channels(figure)
+    assert svg == draw_series(figure)
 
 
 def test_pdf_and_page_hold_the_same_section(tmp_path: Path) -> None:
@@ -275,4 +275,4 @@ def test_many_channels_are_counted_and_unknown_ones_refused() -> None:
     ("value", "shown"), [(1.0, "1"), (0.0, "0"), (1.01e-9, "1.1 × 10⁻⁹"), (0.999, "1"), (0.01, "0.01")]
 )
 def test_bounds_are_rounded_up(value: float, shown: str) -> None:
-    assert upper(value) == shown
+    assert w.upper(value) == shown
