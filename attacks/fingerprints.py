@@ -40,7 +40,7 @@ def clues(view: AnonymousUpdatesView, knowledge: Knowledge) -> list[Clues]:
     A coordinate that a defense left out is taken for what it is on average.
     """
     setup, reference = view.setup, knowledge.reference
-    sent = transmissions(view, zeros_withheld=knowledge.defense is not None and knowledge.defense.withholds)
+    sent = transmissions(view, knowledge.defense)
     gradients = [
         in_full_batch(
             knowledge.defense,

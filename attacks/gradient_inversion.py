@@ -13,6 +13,7 @@ from qfl_sec.contracts import (
     AggregateView,
     AnonymousUpdatesView,
     Attack,
+    GlobalModelsView,
     InterceptedView,
     Knowledge,
     Question,
@@ -37,11 +38,11 @@ class GradientInversion(Attack):
     """Rebuild the records behind updates, or sums of updates, by multistart second-order least squares.
 
     The residual is what a client with the guessed records would have sent, minus what was sent. Where only the sum of a
-    round's updates is seen, the records of all its clients are unknowns of one problem. Under a defense that
-    adds noise, which the adaptive attacker knows, it is weighed by the noise's standard deviation and joined by a
-    Gaussian prior of each class from the reference split, which makes the answer a maximum a posteriori estimate.
-    The answer is the restart with the lowest objective; the truth plays no part. Whose an update is need not be known,
-    as long as all clients make as many steps.
+    round's updates is seen, or is told from the broadcasts before and after it, the records of all its clients are
+    unknowns of one problem. Under a defense that adds noise, which the adaptive attacker knows, the residual is weighed
+    by the noise's standard deviation and joined by a Gaussian prior of each class from the reference split, which makes
+    the answer a maximum a posteriori estimate. The answer is the restart with the lowest objective; the truth plays no
+    part. Whose an update is need not be known, as long as all clients make as many steps.
 
     Attributes:
         targets: Updates attacked in a training, drawn over all rounds and clients; all of them if there are fewer. Sums
@@ -61,6 +62,7 @@ class GradientInversion(Attack):
         AggregateView,
         InterceptedView,
         AnonymousUpdatesView,
+        GlobalModelsView,
     )
 
     targets: int = 8
@@ -88,8 +90,8 @@ class GradientInversion(Attack):
         """
         steps = max(setup.local_steps)
         directions = _TYPICAL_FEATURES + (setup.n_parameters if steps > 1 else 0)
-        selected = len(setup.schedule[0])
-        clients, sums = (selected, setup.rounds) if issubclass(view, AggregateView) else (1, setup.rounds * selected)
+        selected, single = len(setup.schedule[0]), issubclass(view, UpdatesView | AnonymousUpdatesView)
+        clients, sums = (1, setup.rounds * selected) if single else (selected, setup.rounds)
         problems = min(self.targets, sums) * self.restarts * max(1, self.iterations // _SHARE_MADE)
         return problems * clients * steps * setup.batch_size * (3 + 6 * directions)
 

@@ -16,14 +16,13 @@ from qfl_sec.attacks.reference_statistics import ReferenceStatistics, reference_
 from qfl_sec.attacks.starting_points import label_guesses
 from qfl_sec.attacks.transmissions import Transmissions, shares_are_public, transmissions
 from qfl_sec.contracts import (
-    AggregateView,
     AnonymousUpdatesView,
     Defense,
+    GlobalModelsView,
     Knowledge,
     NotApplicableError,
     Reconstructions,
     Setup,
-    UpdatesView,
     View,
 )
 from qfl_sec.gradients import per_example_gradients
@@ -158,14 +157,14 @@ def pose(
         NotApplicableError: If labels are to be known and are not, no update holds a record, or the sum of the updates
             cannot be written down.
     """
-    assert isinstance(view, UpdatesView | AggregateView | AnonymousUpdatesView)
+    assert isinstance(view, GlobalModelsView)
     if isinstance(view, AnonymousUpdatesView) and len(set(view.setup.local_steps)) > 1:
         raise NotApplicableError(
             "Clients make different numbers of local steps, and whose an update is, is not known. "
             "Only equal local steps are covered."
         )
-    withheld = knowledge.defense is not None and knowledge.defense.withholds
-    setup, architecture, sent = view.setup, knowledge.architecture, transmissions(view, zeros_withheld=withheld)
+    setup, architecture = view.setup, knowledge.architecture
+    sent = transmissions(view, knowledge.defense, wrapped=architecture.wrapped)
     _check_sums(setup, sent)
     reference = reference_statistics(knowledge.reference, architecture.n_classes, margin=margin)
     told = sent.by_sum(_told_labels(setup, knowledge)) if labels_known else None
@@ -193,7 +192,8 @@ def pose(
     observed = sent.values[rounds, places]
     known = sent.known[rounds, places]
     wrapped = architecture.wrapped
-    rounding = max(8 * torch.finfo(view.global_weights.dtype).eps, math.sqrt(sent.summands / 12) * _grid(sent.values))
+    digits = 8 * torch.finfo(view.global_weights.dtype).eps  # what weights up to 16 leave of a difference of two
+    rounding = max(digits, math.sqrt(sent.summands / 12) * _grid(sent.values, 0.0 if sent.as_sent else digits))
     noise = 0.0 if knowledge.defense is None else knowledge.defense.noise_std()
     added = 0.0 if knowledge.defense is None else knowledge.defense.update_noise_std()
     if setup.optimizer == "adam" and int(client.steps_made.max()) == 1 and added == 0:
@@ -244,14 +244,16 @@ def _check_sums(setup: Setup, sent: Transmissions) -> None:
         )
 
 
-def _grid(values: Tensor) -> float:
+def _grid(values: Tensor, slack: float = 0.0) -> float:
     """Return the coarsest power of two from 1 to 2^-45 of which all values are multiples; 0 if there is none.
 
-    Numbers that were sent in fixed point show it.
+    Numbers that were sent in fixed point show it, to within a slack where they were told from something else.
     """
     for bits in range(46):
         scaled = values * 2.0**bits
-        if torch.equal(scaled, scaled.round()):
+        whole = scaled.round()
+        near = bool(((scaled - whole).abs() <= slack * 2.0**bits).all())
+        if near and bool(whole.any() or not values.any()):
             return float(2.0**-bits)
     return 0.0
 

@@ -1,6 +1,7 @@
-"""What a server saw of each round: every client's update, or nothing but their weighted sum.
+"""What an adversary saw of each round: every client's update, or nothing but their weighted sum.
 
-A single update is a sum of one. Attacks on updates are therefore written for sums, and run on either view.
+A single update is a sum of one. Attacks on updates are therefore written for sums, and run on either view. Who sees the
+broadcasts alone has the sums all the same: each is the difference of two of them.
 """
 
 from dataclasses import dataclass
@@ -8,7 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import AggregateView, AnonymousUpdatesView, InterceptedView, Setup, UpdatesView, View
+from qfl_sec.broadcasts import sums_from_broadcasts
+from qfl_sec.contracts import (
+    AggregateView,
+    AnonymousUpdatesView,
+    Defense,
+    GlobalModelsView,
+    InterceptedView,
+    Setup,
+    UpdatesView,
+    View,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +33,7 @@ class Transmissions:
         shares: (rounds, sums, summands), what each update was multiplied by.
         known: (rounds, sums, parameters), false where a coordinate is not held; all true where nothing was withheld.
         sent: (rounds, sums), false where nothing came, because a channel aborted.
+        as_sent: Whether values are digit for digit what was sent; else they are told from models, with their rounding.
     """
 
     values: Tensor
@@ -29,6 +41,7 @@ class Transmissions:
     shares: Tensor
     known: Tensor
     sent: Tensor
+    as_sent: bool
 
     @property
     def summands(self) -> int:
@@ -46,18 +59,23 @@ class Transmissions:
         return torch.stack([drawn[:, 0], torch.full_like(drawn[:, 0], -1)], 1)
 
 
-def transmissions(view: View, *, zeros_withheld: bool = False) -> Transmissions:
+def transmissions(view: View, defense: Defense | None = None, *, wrapped: Tensor | None = None) -> Transmissions:
     """Read what was sent from a view that shows it.
 
     An eavesdropper counts as sent what it did not get: an update of which it knows no coordinate.
 
     Args:
-        view: Updates, parts of them, or their sums.
-        zeros_withheld: Whether a coordinate that was sent as zero is one that a defense left out.
+        view: Updates, parts of them, or their sums; or the broadcasts alone, whose differences are the sums.
+        defense: The one in place, as far as it is known: it may leave out coordinates, which are then sent as zero.
+        wrapped: (parameters,), true where a parameter is an angle of period 2 pi; None if there are none.
 
     Raises:
         TypeError: If the view shows neither updates nor their sums.
     """
+    as_sent = isinstance(view, UpdatesView | AnonymousUpdatesView | AggregateView)
+    if not as_sent and isinstance(view, GlobalModelsView):
+        long = defense is not None and defense.update_noise_std() > 0  # an angle's noise is not taken modulo 2 pi
+        view = sums_from_broadcasts(view, wrapped=None if long else wrapped)
     if isinstance(view, UpdatesView):
         clients = view.selected.unsqueeze(-1)
         shares = torch.ones(clients.shape, dtype=torch.float64)
@@ -77,9 +95,9 @@ def transmissions(view: View, *, zeros_withheld: bool = False) -> Transmissions:
     else:
         raise TypeError(f"Expected updates or their sums, not {type(view).__name__}.")
     known = view.known if isinstance(view, InterceptedView) else torch.ones_like(values, dtype=torch.bool)
-    if zeros_withheld:
+    if defense is not None and defense.withholds:
         known = known & (values != 0)
-    return Transmissions(values=values, clients=clients, shares=shares, known=known, sent=sent)
+    return Transmissions(values=values, clients=clients, shares=shares, known=known, sent=sent, as_sent=as_sent)
 
 
 def present_clients(view: AnonymousUpdatesView, round_: int) -> list[int]:

@@ -15,6 +15,7 @@ from qfl_sec.contracts import (
     AggregateView,
     AnonymousUpdatesView,
     Attack,
+    GlobalModelsView,
     InterceptedView,
     Knowledge,
     MembershipScores,
@@ -43,10 +44,11 @@ class UpdateMembership(Attack):
     since it is no longer random, narrows the covariance. A member enters a batch only with some probability, so each
     round gives the logarithm of a mixture; rounds add up. Candidates whose client never sent anything score 0.
 
-    Where only the sum of a round's updates is seen, the other clients' records count as noise: their mean is subtracted
-    and their covariance, from the reference records too, is added. Shares of a weighted average are taken for their
-    expectations, which is all that is public of them. Where updates come without names, each of a round is the
-    candidate's client's with the same probability, and the round gives the logarithm of that mixture.
+    Where only the sum of a round's updates is seen, or is told from the broadcasts before and after it, the other
+    clients' records count as noise: their mean is subtracted and their covariance, from the reference records too, is
+    added. Shares of a weighted average are taken for their expectations, which is all that is public of them. Where
+    updates come without names, each of a round is the candidate's client's with the same probability, and the round
+    gives the logarithm of that mixture.
 
     Several local steps are treated as one batch of all their records at the weights the round started from.
 
@@ -60,6 +62,7 @@ class UpdateMembership(Attack):
         AggregateView,
         InterceptedView,
         AnonymousUpdatesView,
+        GlobalModelsView,
     )
 
     def circuit_evaluations(self, setup: Setup, *, view: type[View], candidates: int, reference: int) -> int:
@@ -72,7 +75,7 @@ class UpdateMembership(Attack):
         Raises:
             NotApplicableError: If the updates are not sums of gradients, as under Adam.
         """
-        assert isinstance(view, UpdatesView | AggregateView | AnonymousUpdatesView)
+        assert isinstance(view, GlobalModelsView)
         setup, candidates = view.setup, knowledge.candidates
         if candidates is None:
             raise ValueError("Expected knowledge.candidates: the records whose membership is asked.")
@@ -82,7 +85,7 @@ class UpdateMembership(Attack):
             )
         withheld = knowledge.defense is not None and knowledge.defense.withholds
         scores = torch.zeros(len(candidates), dtype=torch.float64)
-        sent = transmissions(view, zeros_withheld=withheld)
+        sent = transmissions(view, knowledge.defense, wrapped=knowledge.architecture.wrapped)
         for round_, weights in enumerate(view.global_weights[: setup.rounds].double()):
             gradients = _Gradients.at(weights, knowledge, candidates, setup)
             found = []

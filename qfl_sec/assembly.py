@@ -31,6 +31,7 @@ from qfl_sec.contracts import (
     UpdatesView,
     View,
     reads_updates,
+    visible,
 )
 from qfl_sec.defenses.stack import parts
 from qfl_sec.evidence import Evidence, Trained
@@ -173,11 +174,14 @@ def assemble(
 
 
 def _plant(experiment: Experiment, measurements: list[Measurement], trained: list[Trained]) -> list[Planted]:
-    """Return what each attack with a result finds of leaks planted for it in the first federated training's model."""
-    configs = [one.task.config for one in trained if one.task.kind == "federated"]
+    """Return what each attack with a result finds of leaks planted for it, in the first model where there are any."""
+    models: dict[object, TrainingConfig] = {}
+    for config in (one.task.config for one in trained if one.task.kind == "federated"):
+        models.setdefault((config.data, config.model), config)
     settings = {setting_id(defense): defense for defense in experiment.defenses}
+    single = (UpdatesView, InterceptedView, AnonymousUpdatesView)
     used = {
-        (one.attack, settings[one.setting].view_for(one.adversary, DEFAULT_VIEWS[one.adversary]) is AggregateView)
+        (one.attack, not visible(single, settings[one.setting].view_for(one.adversary, DEFAULT_VIEWS[one.adversary])))
         for one in measurements
         if one.status == "measured"
     }
@@ -185,8 +189,9 @@ def _plant(experiment: Experiment, measurements: list[Measurement], trained: lis
     with single_thread():
         for attack in experiment.attacks:
             seen = {sums and reads_updates(attack.requires) for name, sums in used if name == attack.name}
-            for sums in sorted(seen) if configs and can_plant(attack) else ():
-                hits, planted = find_planted(attack, configs[0], tolerance=HIT_TOLERANCE, sums=sums)
+            for sums in sorted(seen) if can_plant(attack) else ():
+                tried = (find_planted(attack, one, tolerance=HIT_TOLERANCE, sums=sums) for one in models.values())
+                hits, planted = next((counts for counts in tried if counts[1]), (0, 0))
                 found.append(Planted(attack=attack.name, found=hits, planted=planted, sums=sums))
     return found
 

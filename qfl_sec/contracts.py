@@ -199,6 +199,8 @@ class ReleasedModelView(View):
 class GlobalModelsView(View):
     """The global model of each round, as a client receives it.
 
+    The difference of two consecutive ones is the averaged update of the round: `qfl_sec.broadcasts` takes it.
+
     Attributes:
         global_weights: (rounds + 1, parameters); row t is what round t starts from.
     """
@@ -593,14 +595,23 @@ class Attack(ABC):
 def visible(requires: Sequence[type[View]], view: type[View] | None) -> bool:
     """Return whether an attack that requires one of these views can be handed that one.
 
-    A view of parts of updates is no view of updates, unless the attack names it.
+    A view of parts of updates is no view of updates, unless the attack names it. Nor is one of circuits handed as
+    broadcasts to an attack that tells sums of updates from them: whatever an update says of a record's features, the
+    angles that it was computed from say too.
     """
     if view is None:
         return False
     partial = issubclass(view, InterceptedView)
-    return issubclass(view, tuple(one for one in requires if not (partial and one is UpdatesView)))
+    circuits = issubclass(view, ServerComputeView) and reads_updates(requires)
+    unfit = (UpdatesView,) if partial else (GlobalModelsView,) if circuits else ()
+    return issubclass(view, tuple(one for one in requires if one not in unfit))
 
 
 def reads_updates(requires: Sequence[type[View]]) -> bool:
-    """Return whether an attack that requires one of these views can do with nothing less than updates or their sums."""
-    return all(issubclass(view, UpdatesView | AnonymousUpdatesView | AggregateView) for view in requires)
+    """Return whether an attack that requires one of these views reads updates or their sums, or nothing at all.
+
+    It names updates or sums, and beside them at most the broadcasts, whose differences are sums. An attack that can do
+    with the released model alone reads models.
+    """
+    named = any(issubclass(view, UpdatesView | AnonymousUpdatesView | AggregateView) for view in requires)
+    return named and all(issubclass(view, GlobalModelsView) for view in requires)

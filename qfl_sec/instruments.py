@@ -20,7 +20,7 @@ FALSE_ALARM = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Planted:
-    """What an attack found of the leaks that were planted for it: in sums of updates, or in updates or models."""
+    """What an attack found of the leaks planted for it: in sums of updates, or in updates, models or circuits."""
 
     attack: str
     found: int

@@ -1,9 +1,11 @@
-"""Planted leaks: updates and models that certainly give records away, to see whether attacks find anything at all.
+"""Planted leaks: updates, models and circuits that certainly give records away, to see whether attacks find anything.
 
 An attack that finds nothing may be blunt. Each built-in attack therefore runs on the easiest case there is, without a
 defense. For an attack on updates, these are clients that send the exact gradient of one public record each, for one on
 sums of updates the same clients in pairs; for an attack on the released model, models that have learned one public
-record by heart and the opposite of another one's label. What can be found there is known: it was planted.
+record by heart and the opposite of another one's label; for an attack on circuits, those of public records, in clear;
+for an attack on senders, clients who send the same whenever they take part. What can be found there is known: it was
+planted.
 """
 
 from dataclasses import fields, replace
@@ -22,6 +24,7 @@ from qfl_sec.contracts import (
     Reconstructions,
     Records,
     ReleasedModelView,
+    ServerComputeView,
     Setup,
     UpdatesView,
     visible,
@@ -30,11 +33,16 @@ from qfl_sec.federation import TrainingConfig, build_model
 from qfl_sec.gradients import per_example_gradients
 from qfl_sec.models import flat_weights
 from qfl_sec.optimizers import LocalOptimizer
+from qfl_sec.planted_circuits import find_in_circuits
+from qfl_sec.planted_senders import find_senders
 from qfl_sec.randomness import Streams
 from qfl_sec.reconstruction import score
 
 MOST_PLANTED = 20
 """Records that are planted, or a third of the reference split; as many others stay out, for comparison."""
+
+MEETINGS = 10
+"""Sums of two in which a membership attack sees each client, with as many others: one alone may hide it by chance."""
 
 MOST_LEARNED = 10
 """Models that learn records by heart: an attack may take long on each."""
@@ -48,7 +56,8 @@ LEARNING_STEPS, LEARNING_RATE = 40, 0.1
 
 def can_plant(attack: Attack) -> bool:
     """Return whether there is a planted leak for this attack: it is one of this package, and reads what is planted."""
-    planted = any(visible(attack.requires, view) for view in (UpdatesView, ReleasedModelView))
+    read = any(visible(attack.requires, view) for view in (UpdatesView, ReleasedModelView))
+    planted = read or _reads_circuits(attack) or attack.question == "linkage"
     return planted and type(attack).__module__.startswith("qfl_sec.")
 
 
@@ -59,7 +68,8 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, su
     the same model; a model that did not learn its two records does not count as planted. A reconstruction has found a
     record when every feature lies within the tolerance. Records that an update or sum does not determine cannot be
     rebuilt, and do not count as planted: the rank of its equations is below the number of features, or other records
-    that the attack names would have been sent as the very same update.
+    that the attack names would have been sent as the very same update. `find_in_circuits` and `find_senders` say what
+    counts in circuits and of nameless updates.
 
     Args:
         attack: As in the experiment; if it has a field `targets`, all planted updates are attacked.
@@ -69,15 +79,30 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, su
     """
     population = config.population()
     module, architecture = build_model(config, population.splits)
-    records = population.reference(config.federation.dtype)
+    weights, records = flat_weights(module), population.reference(config.federation.dtype)
+    ranges = (population.splits.feature_high - population.splits.feature_low).numpy()
+    streams, role = Streams(config.seed), f"planted {attack.name}"
+    if attack.question == "linkage":
+        return find_senders(attack, architecture, weights, records, generator=streams.torch(role))
     summands = 2 if sums else 1
     count = min(MOST_PLANTED, len(records) // 3) // summands * summands
+    every = _attacking_all(attack, count)
+    if _reads_circuits(attack):
+        return find_in_circuits(
+            every,
+            architecture,
+            weights,
+            records,
+            most=count,
+            ranges=ranges,
+            tolerance=tolerance,
+            generator=streams.torch(role),
+        )
     planted, absent, rest = (_rows(records, *ends) for ends in ((0, count), (count, 2 * count), (2 * count, None)))
-    weights = flat_weights(module)
     if visible(attack.requires, ReleasedModelView):
-        streams = Streams(config.seed)
         return _find_learned(attack, architecture, weights, planted, absent, reference=rest, streams=streams)
-    view = _sums_view(architecture, weights, planted) if sums else _view(architecture, weights, planted)
+    meetings = MEETINGS if attack.question == "membership" else 1
+    view = _sums_view(architecture, weights, planted, meetings) if sums else _view(architecture, weights, planted)
     knowledge = Knowledge(
         architecture=architecture,
         reference=rest,
@@ -85,15 +110,17 @@ def find_planted(attack: Attack, config: TrainingConfig, *, tolerance: float, su
         batch_labels=planted.labels.reshape(view.setup.rounds, -1, 1) if attack.knows_labels else None,
         candidates=_candidates(planted, absent) if attack.question == "membership" else None,
     )
-    generator = Streams(config.seed).torch(f"planted {attack.name}")
-    scores = _attacking_all(attack, count).run(view, knowledge, generator=generator)
+    scores = every.run(view, knowledge, generator=streams.torch(role))
     if isinstance(scores, MembershipScores):
         return int((scores.values[:count] > scores.values[count:]).sum()), count
-    splits = population.splits
-    ranges = (splits.feature_high - splits.feature_low).numpy()
     alike = _sent_alike(scores, architecture, weights, _updates(architecture, weights, planted), summands)
     truth = planted.features.reshape(-1, summands, planted.features.shape[-1])
     return _rebuilt(scores, truth, alike, ranges, tolerance)
+
+
+def _reads_circuits(attack: Attack) -> bool:
+    """Return whether an attack asks for circuits; who asks for models alone can be handed them, and does not look."""
+    return ServerComputeView in attack.requires
 
 
 def _find_learned(
@@ -169,15 +196,21 @@ def _view(architecture: Architecture, weights: Tensor, planted: Records) -> Upda
     )
 
 
-def _sums_view(architecture: Architecture, weights: Tensor, planted: Records) -> AggregateView:
-    """Return what a server sees of rounds of two such clients each, from the same weights, who hide their updates."""
-    updates = _updates(architecture, weights, planted)
-    setup = _setup(architecture, planted, per_round=2)
+def _sums_view(architecture: Architecture, weights: Tensor, planted: Records, meetings: int) -> AggregateView:
+    """Return what a server sees of rounds of two such clients each, from the same weights, who hide their updates.
+
+    Each client of even number meets as many of odd number, one after the other.
+    """
+    updates, pairs = _updates(architecture, weights, planted), len(planted) // 2
+    schedule = [
+        (2 * one, 2 * ((one + turn) % pairs) + 1) for turn in range(min(meetings, pairs)) for one in range(pairs)
+    ]
+    setup = replace(_setup(architecture, planted, per_round=2), schedule=tuple(schedule))
     return AggregateView(
         adversary="server",
         setup=setup,
         global_weights=weights.expand(setup.rounds + 1, -1).clone(),
-        aggregates=updates.reshape(-1, 2, updates.shape[-1]).mean(1),
+        aggregates=updates[torch.tensor(schedule)].mean(1),
     )
 
 

@@ -320,8 +320,8 @@ class _Target:
     labels: NDArray[np.int64]
     answer: Floats  # (guesses, features)
     restarts: Floats  # (restarts, guesses, features)
-    unrelated: Floats | None  # the answer to another update or sum
-    apart: Floats  # (records, features), the records that are not behind that one
+    unrelated: Floats | None  # the answer to another update or sum, or its own where all sums hold the same
+    apart: Floats  # (records, features), records that are not behind what that answers
     fixed_guesses: Floats
     population: Population
 
@@ -334,7 +334,9 @@ class _Target:
 def _targets(trial: ReconstructionTrial) -> list[_Target]:
     """Return a training's attacked updates, each beside the answer to the next one of another client.
 
-    Sums hold every client's records, so that each stands beside the answer to the next one that lacks some of them.
+    Sums hold the records of every client whose update arrived, so that each stands beside the answer to the next one
+    that lacks some of them. Where none does, its own answer stands beside as many records of the test split, which are
+    behind no sum.
     """
     scores, splits = trial.scores, trial.population.splits
     places = [(int(round_), int(slot)) for round_, slot in scores.targets]
@@ -342,7 +344,11 @@ def _targets(trial: ReconstructionTrial) -> list[_Target]:
     chosen = schedule if senders is None else tuple(tuple(row) for row in senders.tolist())
     clients = [None if slot < 0 else chosen[round_][slot] for round_, slot in places]
     batches = trial.truth.batch_records
-    used = [(batches[round_] if slot < 0 else batches[round_, slot]).flatten() for round_, slot in places]
+    lost = {(link.round, link.client) for link in trial.metadata.links if link.peer is None and link.abort_reason}
+    summed = [[who >= 0 and (round_, who) not in lost for who in row] for round_, row in enumerate(chosen)]
+    used = [
+        (batches[round_, summed[round_]] if slot < 0 else batches[round_, slot]).flatten() for round_, slot in places
+    ]
     behind = [np.unique(slots[slots >= 0].numpy()) for slots in used]
     answers = scores.answers().double().numpy()
     ranges = (splits.feature_high - splits.feature_low).numpy()
@@ -352,12 +358,12 @@ def _targets(trial: ReconstructionTrial) -> list[_Target]:
     targets = []
     for index in range(len(places)):
         rows = torch.from_numpy(behind[index])
-        later = [(index + step) % len(places) for step in range(1, len(places))]
-        if clients[index] is None:
-            others = [other for other in later if len(np.setdiff1d(behind[index], behind[other]))]
-        else:
-            others = [other for other in later if clients[other] != clients[index]]
-        apart = np.setdiff1d(behind[index], behind[others[0]]) if others else behind[index]
+        other = _unrelated_to(index, clients, behind)
+        apart = splits.candidates.features[rows]
+        if other == index:
+            apart = splits.test.features[: len(rows)]
+        elif other is not None:
+            apart = splits.candidates.features[torch.from_numpy(np.setdiff1d(behind[index], behind[other]))]
         targets.append(
             _Target(
                 index=index,
@@ -366,13 +372,26 @@ def _targets(trial: ReconstructionTrial) -> list[_Target]:
                 labels=splits.candidates.labels[rows].numpy(),
                 answer=answers[index],
                 restarts=scores.records[index].double().numpy(),
-                unrelated=answers[others[0]] if others else None,
-                apart=splits.candidates.features[torch.from_numpy(apart)].double().numpy(),
+                unrelated=None if other is None else answers[other],
+                apart=apart.double().numpy(),
                 fixed_guesses=fixed,
                 population=trial.population,
             )
         )
     return targets
+
+
+def _unrelated_to(index: int, clients: list[int | None], behind: list[NDArray[np.int64]]) -> int | None:
+    """Return the next target of another client or, for a sum (None), that lacks some of its records, itself if none.
+
+    None where there is none: all updates are one client's, or there is no record.
+    """
+    later = [(index + step) % len(behind) for step in range(1, len(behind))]
+    if clients[index] is not None:
+        return next((other for other in later if clients[other] != clients[index]), None)
+    if not len(behind[index]):
+        return None
+    return next((other for other in later if len(np.setdiff1d(behind[index], behind[other]))), index)
 
 
 def _against(guesses: Floats, target: _Target) -> RecordScores:

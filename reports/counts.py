@@ -91,11 +91,9 @@ def _success_table(selection: Selection, question: Question, kept: tuple[Measure
 
 
 def attacked(selection: Selection, measurements: Iterable[Measurement]) -> str:
-    """Return what attacks on transmissions worked on: one update, one round's sum, or either."""
-    seen = {source(selection, entry) for entry in measurements if entry.success is not None}
-    if len(seen) == 2:
-        return "one update, or from one round's sum where nothing else is seen"
-    return next(iter(seen), "one update")
+    """Return what attacks on transmissions worked on: what `source` says of each of them."""
+    seen = dict.fromkeys(source(selection, entry) for entry in measurements if entry.success is not None)
+    return " or ".join(seen) or "one update"
 
 
 def groups_of(

@@ -5,15 +5,15 @@ from qfl_sec.reports import wording as w
 from qfl_sec.reports.channels import channel_premises
 from qfl_sec.reports.phrases import inside
 from qfl_sec.reports.sanitising import cut
-from qfl_sec.reports.selection import BASELINES, INSTEAD, SUM, Selection
+from qfl_sec.reports.selection import BASELINES, BROADCAST, INSTEAD, SUM, Selection
 from qfl_sec.reports.tables import Column, Group, Row, Table, variant_label
 from qfl_sec.results import AdversaryEntry, GuaranteeEntry, Utility
 
 MOST_THINGS = 5
 """Columns of the matrix of who sees what that fit beside the adversaries."""
 
-_BROADCAST = ("global model of each round", "final model")
-_IMPLIED = {"each client's update": (SUM,), "global model of each round": ("final model",)}
+_BROADCAST = (BROADCAST, "final model")
+_IMPLIED = {"each client's update": (SUM,), BROADCAST: ("final model", SUM)}
 """Whoever sees the first can compute the others."""
 
 INTERCEPTED = "what it intercepts of updates"
@@ -186,7 +186,7 @@ def _sees(selection: Selection, entry: AdversaryEntry, thing: str) -> str:
     lost = [
         defense
         for left, defenses in narrowed.items()
-        if thing not in (left, *_IMPLIED.get(left, ())) and (left == "nothing" or thing not in _BROADCAST)
+        if thing not in (left, *_IMPLIED.get(left, ())) and (left == "nothing" or thing not in (SUM, *_BROADCAST))
         for defense in defenses
     ]
     return f"not under {cut(', '.join(lost), 40)}" if lost else "yes"

@@ -33,8 +33,10 @@ def inside(selection: Selection, adversary: str) -> str:
 
 def source(selection: Selection, measured: Measurement) -> str:
     """Return what an attack on transmissions worked on: one update, or one round's sum where nothing else is seen."""
-    sums = selection.sums(selection.setting(measured.setting), measured.adversary)
-    return "one round's sum" if sums else "one update"
+    place = selection.setting(measured.setting), measured.adversary
+    if selection.broadcasts_only(*place):
+        return "the difference of two broadcasts"
+    return "one round's sum" if selection.sums(*place) else "one update"
 
 
 def question(selection: Selection, row: Verdict) -> str:

@@ -30,6 +30,9 @@ Pair = tuple[Adversary, Question]
 SUM = "the sum of the updates"
 """What an adversary sees in place of single updates, as `AdversaryEntry.sees` says it."""
 
+BROADCAST = "global model of each round"
+"""What every client sees; the difference of two of them is a sum of updates."""
+
 INSTEAD = "instead only "
 """How `AdversaryEntry.sees` begins what a defense leaves; after " under " follow the defenses, divided by commas."""
 
@@ -184,8 +187,14 @@ class Selection:
         return found
 
     def sums(self, setting: Setting, adversary: Adversary) -> bool:
-        """Return whether an adversary sees only each round's sum of updates at a setting."""
-        return setting.defense in self.narrowed(adversary).get(SUM, ())
+        """Return whether an adversary has only each round's sum of updates at a setting: sees it, or has broadcasts."""
+        seen = setting.defense in self.narrowed(adversary).get(SUM, ())
+        return seen or self.broadcasts_only(setting, adversary)
+
+    def broadcasts_only(self, setting: Setting, adversary: Adversary) -> bool:
+        """Return whether an adversary has the sums of updates from nothing but differences of broadcasts."""
+        usual = [text for text in self.adversary(adversary).sees if not text.startswith(INSTEAD)]
+        return usual == [BROADCAST] or setting.defense in self.narrowed(adversary).get(BROADCAST, ())
 
     def question(self, identifier: Question) -> QuestionEntry:
         """Return a question by its id."""

@@ -53,6 +53,15 @@ def test_assembly_is_pure(experiment: Experiment, folder: Path) -> None:
 def test_every_setting_question_and_adversary_has_a_verdict(experiment: Experiment, folder: Path) -> None:
     results = assembled(experiment, folder)
     assert len(results.verdicts) == 3 * 2 * 3
+    (rebuilding,) = {
+        (one.reconstruction.rank, one.reconstruction.unknowns)
+        for one in results.measurements
+        if one.adversary == "client" and one.reconstruction is not None
+    }
+    assert rebuilding == (16, 16)  # two clients' records in each sum
+    attacked = {(one.adversary, one.attack) for one in results.measurements if one.status == "measured"}
+    both = ("gradient_inversion", "update_membership")
+    assert attacked == {(who, attack) for who in ("server", "client") for attack in both}
     untested = [one for one in results.verdicts if one.adversary == "recipient"]
     assert {one.evidence for one in untested} == {"not tested"}
     assert {one.setting for one in results.utility} == {
@@ -67,7 +76,7 @@ def test_undefended_records_are_rebuilt_and_defended_ones_are_not(experiment: Ex
     rebuilt = {
         one.setting: one.success
         for one in assembled(experiment, folder).measurements
-        if one.question == "reconstruction" and one.success is not None
+        if one.question == "reconstruction" and one.adversary == "server" and one.success is not None
     }
     undefended = rebuilt.pop("none")
     assert undefended.low > 0.5
@@ -112,7 +121,9 @@ def test_sound_instruments_pass(experiment: Experiment, folder: Path) -> None:
         "reconstruction_control",
         "accountants_agree",
         "planted_leak_gradient_inversion",
+        "planted_leak_gradient_inversion_in_sums",
         "planted_leak_update_membership",
+        "planted_leak_update_membership_in_sums",
     }
     assert all(one.passed for one in results.instruments)
 

@@ -130,10 +130,14 @@ def test_the_example_is_captured_and_attacked(tmp_path: Path, monkeypatch: pytes
     module.save(tmp_path)
     sys.modules.pop("my_circuit", None)
     first = attack(tmp_path, attacks=["gradient_inversion"], inline=True)
-    (measured,) = [one for one in first.results.measurements if one.success is not None]
+    measured, other = (one for one in first.results.measurements if one.success is not None)
+    assert (measured.adversary, other.adversary) == ("server", "client")
     # One record behind each update, computed by PennyLane's own simulator: 16 equations determine its 4 features.
     assert measured.success is not None and measured.success.k == measured.success.n == 8
     assert measured.control is not None and measured.control.k == 0
+    # The difference of two captured models holds the records of two clients.
+    assert other.reconstruction is not None
+    assert (other.reconstruction.equations, other.reconstruction.unknowns, other.reconstruction.targets) == (16, 8, 8)
     assert first.results.subject.federation_summary.startswith("captured elsewhere: 2 of 6 clients")
     assert [one.label for one in first.results.settings] == ["as captured"]
     second = attack(tmp_path, attacks=["loss_membership"], inline=True)

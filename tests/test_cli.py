@@ -243,13 +243,13 @@ def test_a_dry_run_writes_nothing(call: Call, tiny: Path, tmp_path: Path) -> Non
     found = json.loads(out)
     assert (status, err) == (0, "")
     assert found["trainings"] == {"total": 3, "reused": 0}
-    assert found["cells"] == {"total": 1, "reused": 0}
+    assert found["cells"] == {"total": 2, "reused": 0}
     assert found["seconds"] > 0
     assert found["memory_bytes"] > 1 << 20
     changed = ("--set", 'sweep."model.layers"=[1, 2]', "--set", "run.seeds=[0, 1]")
     status, out, _ = call("audit", tiny, "--dry-run", "--out", tmp_path / "run", *changed)
     assert "trainings  12, 0 of them reused" in out
-    assert "cells      4, 0 of them reused" in out
+    assert "cells      8, 0 of them reused" in out
     assert not (tmp_path / "run").exists()
 
 
@@ -260,16 +260,16 @@ def test_an_audit_ends_with_one_json_object_and_a_whole_folder(audited: tuple[Pa
     run = folder / "runs" / "tiny"
     assert answer["folder"] == "runs/tiny"
     assert answer["files"] == ["runs/tiny/report.pdf", "runs/tiny/report.html", "runs/tiny/results.json"]
-    assert answer["cells"] == {"total": 2, "reused": 0, "failed": 0}
+    assert answer["cells"] == {"total": 4, "reused": 0, "failed": 0}
     assert answer["trainings"] == {"total": 4, "reused": 0, "failed": 0}
     assert answer["results"] == json.loads((run / "results.json").read_bytes())
     assert (run / "report.pdf").read_bytes().startswith(b"%PDF-")
     assert {"experiment.toml", "results.sqlite", "environment.json", "timings.json", "transcripts"} <= {
         path.name for path in run.iterdir()
     }
-    assert "[0/6] reused 0 of " in err
-    assert "[6/6] " in err
-    assert "Cells: reused 0 of 2, 0 failed." in err
+    assert "[0/8] reused 0 of " in err
+    assert "[8/8] " in err
+    assert "Cells: reused 0 of 4, 0 failed." in err
     assert "\x1b" not in err, "no terminal codes into a file"
 
 
@@ -293,7 +293,7 @@ def test_run_again_everything_is_reused_and_the_bytes_are_the_same(
     before = {name: (run / name).read_bytes() for name in ("results.json", "experiment.toml")}
     status, out, err = call("audit", "tiny.toml", "--plugin", "mine.py")
     assert (status, out) == (0, "runs/tiny/report.pdf\n")
-    assert "Cells: reused 2 of 2, 0 failed." in err
+    assert "Cells: reused 4 of 4, 0 failed." in err
     assert {name: (run / name).read_bytes() for name in before} == before
 
 
@@ -306,7 +306,7 @@ def test_train_and_attack_work_on_the_same_folder(copied: Path, call: Call, monk
     (copied / "runs" / "tiny" / "report.pdf").unlink()
     status, out, _ = call("attack", "runs/tiny", "--attack", "update_membership", "--plugin", "mine.py", "--json")
     assert status == 0
-    assert json.loads(out)["cells"] == {"total": 2, "reused": 2, "failed": 0}
+    assert json.loads(out)["cells"] == {"total": 4, "reused": 4, "failed": 0}
     assert (copied / "runs" / "tiny" / "report.pdf").exists()
 
 
@@ -369,7 +369,7 @@ def test_a_failing_cell_gives_status_1_and_its_reason(
     assert status == 1, err
     answer = json.loads(out)
     assert answer["trainings"] == {"total": 4, "reused": 3, "failed": 1}
-    assert answer["cells"] == {"total": 2, "reused": 1, "failed": 1}
+    assert answer["cells"] == {"total": 4, "reused": 2, "failed": 2}
     assert "RuntimeError: no grid today" in answer["failures"][0]
     assert "failed: training rounding" in err
     assert "Run the same command again" in err
@@ -409,7 +409,7 @@ def test_a_hostile_plugin_spoils_its_own_cells_and_nothing_else(tiny: Path) -> N
     assert status == 1, err
     answer = json.loads(out)
     assert answer["trainings"] == {"total": 7, "reused": 0, "failed": 3}
-    assert answer["cells"]["failed"] == 3
+    assert answer["cells"]["failed"] == 6
     reasons = "\n".join(answer["failures"])
     assert "global_weights holds numbers that are not finite" in reasons
     assert "Odd: at odds" in reasons and "update hook returned torch.float64 of shape (2, 1)" in reasons

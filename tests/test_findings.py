@@ -9,7 +9,7 @@ import sample_results as sample
 from qfl_sec.plugins import get
 from qfl_sec.reports import advice, chapters, document, findings, grounds, trends
 from qfl_sec.reports import wording as w
-from qfl_sec.reports.selection import INSTEAD, SUM, Selection
+from qfl_sec.reports.selection import BROADCAST, INSTEAD, SUM, Selection
 from qfl_sec.results import Results, Variant
 from qfl_sec.verdicts import judge
 
@@ -276,6 +276,34 @@ def test_not_identifiable_from_a_sum_speaks_of_the_sum() -> None:
     selection = select(replace(results, verdicts=tuple(v for v in results.verdicts if v.question == "reconstruction")))
     assert "“Not identifiable” speaks of one round's sum" in " ".join(advice.not_shown(selection))
     assert "one round's sum alone does not determine" in " ".join(advice.do_next(selection))
+
+
+def test_a_client_is_told_to_attack_the_difference_of_two_broadcasts() -> None:
+    results = undefended()
+    server = replace(results.adversaries[0], sees=(BROADCAST,))
+    results = replace(results, adversaries=(server, *results.adversaries[1:]))
+    said = findings.lead(select(results))[0]
+    assert "because the difference of two broadcasts fixes them (rank 16 for 16 unknowns)" in said
+    made = document(results, sample.environment(), sample.timings())
+    assert "records rebuilt from the difference of two broadcasts;" in made.measurements.counts[1].caption
+    selection = select(results)
+    assert selection.sums(results.settings[0], "server")
+    (row, *_) = grounds.sight_table(selection).groups[0].rows
+    seen = dict(zip((column.title for column in grounds.sight_table(selection).columns), row.cells, strict=True))
+    assert (seen[SUM], seen[BROADCAST], seen["final model"]) == ("yes", "yes", "yes")
+
+
+def test_broadcasts_are_known_by_the_words_of_the_assembly() -> None:
+    from qfl_sec.assembly import _adversary
+
+    (_, *rest) = sample.sample_results().adversaries
+    results = replace(sample.sample_results(), adversaries=(_adversary("client", []), *rest))
+    assert select(results).broadcasts_only(results.settings[0], "client")
+    listening = replace(_adversary("eavesdropper", [get("defense", "anonymous_forwarding")()]), id="server")
+    results = replace(results, adversaries=(listening, *rest))
+    hidden = replace(results.settings[0], defense="anonymous_forwarding")
+    assert select(results).broadcasts_only(hidden, "server")
+    assert not select(results).broadcasts_only(results.settings[0], "server")
 
 
 def test_sums_are_known_by_the_words_of_the_assembly() -> None:

@@ -6,11 +6,12 @@ from typing import ClassVar
 import pytest
 import torch
 
+from qfl_sec import planting
 from qfl_sec.contracts import Attack, Knowledge, MembershipScores, Question, Scores, UpdatesView, View
 from qfl_sec.datasets import DataSpec
 from qfl_sec.federation import TrainingConfig
-from qfl_sec.instruments import Planted, _planted
-from qfl_sec.models import VariationalClassifier
+from qfl_sec.instruments import PLANTED_SHARE, Planted, _planted
+from qfl_sec.models import MlpClassifier, VariationalClassifier
 from qfl_sec.planting import can_plant, find_planted
 from qfl_sec.plugins import get
 
@@ -94,3 +95,17 @@ def test_records_that_share_their_update_with_others_do_not_count(small_training
     blunt = get("attack", "gradient_inversion")(restarts=1, iterations=2)
     found, planted = find_planted(blunt, shallow, tolerance=0.05)
     assert found < 0.9 * planted
+
+
+@pytest.mark.parametrize("model", [MlpClassifier(), VariationalClassifier(layers=1)])
+def test_one_sum_alone_may_hide_a_member_and_several_do_not(
+    small_training: TrainingConfig, monkeypatch: pytest.MonkeyPatch, model: MlpClassifier | VariationalClassifier
+) -> None:
+    """Of the best test there is nothing is missed but what one other record hides."""
+    found = []
+    for meetings in (1, planting.MEETINGS):
+        monkeypatch.setattr(planting, "MEETINGS", meetings)
+        config = replace(small_training, model=model)
+        found.append(find_planted(get("attack", "update_membership")(), config, tolerance=0.05, sums=True))
+    assert found[0][0] < found[1][0]
+    assert found[1][0] >= PLANTED_SHARE * found[1][1] == PLANTED_SHARE * 20

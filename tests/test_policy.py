@@ -109,14 +109,15 @@ def test_every_name_is_in_the_documentation() -> None:
 
 
 def test_figures_are_those_of_the_results(results: Results) -> None:
-    measured = next(one for one in results.measurements if one.status == "measured")
+    successes = [one.success for one in results.measurements if one.success is not None]
+    games = [one.membership for one in results.measurements if one.membership is not None]
     utility = next(one for one in results.utility if one.setting == "none")
-    assert measured.success is not None and measured.membership is not None
+    assert len(successes) == len(games) == 2  # by the server and by another client, of whom the worse counts
     expected = {
-        "update_membership.tpr_at_1pct": measured.success.k / measured.success.n,
-        "update_membership.tpr_at_1pct_low": measured.success.low,
-        "update_membership.tpr_at_10pct_high": measured.membership.at_ten_percent.high,
-        "update_membership.auc_low": measured.membership.auc_low,
+        "update_membership.tpr_at_1pct": max(one.k / one.n for one in successes),
+        "update_membership.tpr_at_1pct_low": max(one.low for one in successes),
+        "update_membership.tpr_at_10pct_high": max(one.at_ten_percent.high for one in games),
+        "update_membership.auc_low": max(one.auc_low for one in games),
         "utility.accuracy": utility.accuracy.k / utility.accuracy.n,
         "verdicts.open": sum(one.verdict == "open" for one in results.verdicts),
         "instruments.failed": 0,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qfl_sec.channel import Link
 from qfl_sec.contracts import MembershipScores, Reconstructions
 from qfl_sec.federation import TrainingConfig, train
 from qfl_sec.scoring import (
@@ -143,7 +144,10 @@ def test_sums_are_scored_against_all_their_records_and_controlled_without_the_sh
     assert control.k <= 2
 
 
-def test_sums_of_the_same_records_have_no_control(mlp_training: TrainingConfig, transcript: Transcript) -> None:
+def test_sums_of_the_same_records_are_controlled_by_records_of_nobody(
+    mlp_training: TrainingConfig, transcript: Transcript
+) -> None:
+    """Every sum is rebuilt exactly, and no answer is a record of the test split, which an oracle's would be."""
     population, truth = mlp_training.population(), truth_of(transcript)
     rows = truth.batch_records[:1].expand(3, -1, -1)
     scores = Reconstructions(
@@ -157,7 +161,63 @@ def test_sums_of_the_same_records_have_no_control(mlp_training: TrainingConfig, 
     )
     truth = replace(truth, batch_records=rows)
     trial = ReconstructionTrial(scores=scores, metadata=transcript.metadata, truth=truth, population=population)
-    assert score_reconstruction([trial], knows_labels=False, rng=rng())[1] is None
+    success, control, *_ = score_reconstruction([trial], knows_labels=False, rng=rng())
+    count = len(rows[0].unique())
+    assert control is not None
+    assert success.k == success.n == control.n == 3 * count
+    assert control.k <= 2
+    oracle = replace(scores, records=population.splits.test.features[:8].double().expand(3, 1, -1, -1))
+    _, control, *_ = score_reconstruction([replace(trial, scores=oracle)], knows_labels=False, rng=rng())
+    assert control is not None
+    assert control.k == control.n == 3 * count
+    alone = replace(scores, **{name: value[:1] for name, value in vars(scores).items() if name != "equations"})
+    _, control, *_ = score_reconstruction([replace(trial, scores=alone)], knows_labels=False, rng=rng())
+    assert control is not None
+    assert control.n == count
+
+
+def test_a_sum_is_not_asked_for_records_that_never_arrived(
+    mlp_training: TrainingConfig, transcript: Transcript
+) -> None:
+    population, truth = mlp_training.population(), truth_of(transcript)
+    rows = truth.batch_records.flatten(1)
+    scores = Reconstructions(
+        targets=torch.tensor([[0, -1], [1, -1], [2, -1]]),
+        records=population.splits.candidates.features[rows].unsqueeze(1),
+        labels=torch.zeros(3, 1, 8, dtype=torch.int64),
+        residuals=torch.zeros(3, 1),
+        ranks=torch.tensor([32, 32, 32]),
+        equations=36,
+        unknowns=torch.full((3,), 32),
+    )
+    setup = transcript.metadata.setup
+    link = Link(
+        round=1,
+        client=setup.schedule[1][0],
+        cipher="none",
+        abort_reason="too many errors",
+        needed_bits=0,
+        secret_bits=0,
+        error_rate=None,
+        leaked_bits=0,
+        qubits=0,
+        classical_bits=0,
+        seconds=0.0,
+        epsilon=None,
+    )
+    between_clients = replace(link, peer=setup.schedule[1][1])
+    came = replace(link, client=setup.schedule[1][1], abort_reason=None)
+
+    def asked(*links: Link) -> int:
+        metadata = replace(transcript.metadata, links=links)
+        trial = ReconstructionTrial(scores=scores, metadata=metadata, truth=truth, population=population)
+        return score_reconstruction([trial], knows_labels=False, rng=rng())[0].n
+
+    whole = [set(used.tolist()) for used in rows]
+    without = set(truth.batch_records[1, 1].tolist())
+    assert len(without) < len(whole[1])
+    assert asked() == asked(between_clients, came) == sum(map(len, whole))
+    assert asked(link, came) == len(whole[0]) + len(without) + len(whole[2])
 
 
 def test_the_control_belongs_to_another_client(mlp_training: TrainingConfig, transcript: Transcript) -> None:

@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from qfl_sec.contracts import AggregateView, Architecture, Candidates, Defense, Knowledge, Records, Setup, UpdatesView
+from qfl_sec.contracts import (
+    AggregateView,
+    Architecture,
+    Candidates,
+    Defense,
+    GlobalModelsView,
+    Knowledge,
+    Records,
+    Setup,
+    UpdatesView,
+)
 from qfl_sec.models import MlpClassifier, VariationalClassifier, architecture, flat_weights
 
 
@@ -37,7 +47,7 @@ class Gaussian(Defense):
 class Played:
     """What an attack is given, and the truth to hold it against."""
 
-    view: UpdatesView | AggregateView
+    view: GlobalModelsView
     knowledge: Knowledge
     used: Tensor  # (rounds, clients a round, records a round), -1 where there is none
     members: Tensor  # (candidates,)
@@ -51,6 +61,13 @@ class Played:
         setup, known = self.view.setup, self.view.global_weights
         view = AggregateView(adversary="server", setup=setup, global_weights=known, aggregates=weighted.sum(1))
         return replace(self, view=view)
+
+    def broadcast(self, dtype: torch.dtype = torch.float64) -> "Played":
+        """Return the same, of which only the global models are seen, each the one before and the average."""
+        view = self.view if isinstance(self.view, AggregateView) else self.summed().view
+        assert isinstance(view, AggregateView)
+        models = torch.cat([view.global_weights[:1], view.aggregates]).cumsum(0).to(dtype)
+        return replace(self, view=GlobalModelsView(adversary="client", setup=view.setup, global_weights=models))
 
 
 def uniform_records(count: int, generator: torch.Generator) -> Records:

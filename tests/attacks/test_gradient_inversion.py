@@ -12,7 +12,15 @@ from torch import Tensor
 from qfl_sec.attacks.client_update import ClientUpdate
 from qfl_sec.attacks.gradient_inversion import GradientInversion
 from qfl_sec.attacks.inversion_problem import InversionProblem, _assumed_mask, _grid, pose
-from qfl_sec.contracts import AggregateView, NotApplicableError, Reconstructions, Setup, UpdatesView, visible
+from qfl_sec.contracts import (
+    AggregateView,
+    GlobalModelsView,
+    NotApplicableError,
+    Reconstructions,
+    Setup,
+    UpdatesView,
+    visible,
+)
 
 WIDTH = 2.0  # of the features' range
 
@@ -135,12 +143,42 @@ def test_sums_of_two_single_records_are_rebuilt_to_machine_precision(federation:
     assert float((errors(played, moved) < 1e-3).double().mean()) <= 0.1
 
 
+@pytest.mark.parametrize(("dtype", "digits"), [(torch.float64, 1e-6), (torch.float32, 1e-3)])
+def test_differences_of_broadcasts_give_away_what_sums_do(
+    federation: Callable, dtype: torch.dtype, digits: float
+) -> None:
+    played = federation(batch_size=1, rounds=12)
+    found = attack(played.broadcast(dtype), targets=12)
+    assert (found.unknowns.tolist(), found.ranks.tolist()) == ([8] * 12, [8] * 12)
+    assert found.targets.tolist() == [[round_, -1] for round_ in range(12)]
+    rebuilt = errors(played, found).sqrt() / WIDTH < digits
+    assert len(rebuilt) == 24
+    assert float(rebuilt.double().mean()) >= 0.95
+    if dtype == torch.float64:
+        given = attack(played.summed(), targets=12)
+        same = (found.answers() - given.answers()).abs().flatten(1).amax(1) < 1e-6
+        assert float(same.double().mean()) >= 0.9
+
+
+def test_a_round_that_left_the_model_alone_is_not_attacked(federation: Callable) -> None:
+    played = federation(batch_size=1, rounds=3).summed()
+    still = replace(played.view, aggregates=played.view.aggregates * torch.tensor([1.0, 0.0, 1.0]).unsqueeze(1))
+    found = attack(replace(played, view=still).broadcast(), restarts=1, iterations=1)
+    assert found.targets.tolist() == [[0, -1], [2, -1]]
+    quiet = replace(still, aggregates=torch.zeros_like(still.aggregates))
+    with pytest.raises(NotApplicableError, match="nothing to rebuild"):
+        attack(replace(played, view=quiet).broadcast())
+
+
 def test_sums_in_fixed_point_are_rebuilt_to_their_resolution(federation: Callable) -> None:
     played = federation(batch_size=2, rounds=3).summed(fraction_bits=24)
     found = attack(played, targets=3)
     assert float((errors(played, found).sqrt() / WIDTH < 1e-4).double().mean()) >= 0.9
     # what rounding leaves counts as solved: the restarts of a target that is stop there
     assert float(found.residuals.amin(1).amax()) < 36 * 2.0**-48
+    sent, told = (at_the_records(one)[0] for one in (played, played.broadcast()))
+    assert torch.allclose(sent.solved, told.solved, rtol=1e-3)
+    assert float(told.solved.min()) > 2.0**-48
 
 
 def test_the_grid_of_fixed_point_numbers_is_seen() -> None:
@@ -148,6 +186,10 @@ def test_the_grid_of_fixed_point_numbers_is_seen() -> None:
     assert _grid(values / 2**24) == 2.0**-24
     assert _grid(values) == 1.0
     assert _grid(values / 3) == 0.0
+    off = values / 2**24 + 1e-15
+    assert _grid(off) == 0.0
+    assert _grid(off, slack=2e-15) == 2.0**-24
+    assert _grid(torch.full((4,), 1e-15, dtype=torch.float64), slack=2e-15) < 1e-12  # no grid of ones
 
 
 def test_a_sum_of_one_is_an_update(federation: Callable) -> None:
@@ -155,6 +197,9 @@ def test_a_sum_of_one_is_an_update(federation: Callable) -> None:
     single, summed = attack(played, restarts=4), attack(played.summed(), restarts=4)
     assert torch.allclose(single.records, summed.records, atol=1e-6)
     assert torch.equal(single.targets, summed.targets)
+    told = attack(played.broadcast(), restarts=4)
+    assert torch.allclose(single.answers(), told.answers(), atol=1e-6)
+    assert torch.equal(single.targets, told.targets)
 
 
 def test_sums_that_do_not_fix_their_records_are_reported(federation: Callable) -> None:
@@ -373,6 +418,7 @@ def test_it_declares_what_it_needs(federation: Callable) -> None:
 
     assert 0 < cost(restarts=1) < cost(restarts=2)
     # one sum of two clients against one update of two
+    assert cost(GlobalModelsView, targets=8) == cost(AggregateView, targets=8)
     assert cost(AggregateView, targets=8) == cost(AggregateView, targets=1) == 2 * cost(targets=1) == cost(targets=8)
 
 

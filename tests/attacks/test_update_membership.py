@@ -177,6 +177,16 @@ def test_a_sum_of_one_is_an_update(federation: Callable, gaussian: type, samplin
 
 
 @pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_differences_of_broadcasts_score_like_sums(federation: Callable, gaussian: type, sampling: str) -> None:
+    defense = gaussian(clip_norm=0.2, divisor=4, noise=0.01)
+    played = federation(rounds=3, per_round=3, sampling=sampling, defense=defense)
+    given = scores(played.summed())
+    assert torch.allclose(scores(played.broadcast()), given, atol=1e-9)
+    assert torch.allclose(scores(played.broadcast(torch.float32)), given, atol=0.05, rtol=0.01)
+    assert float(given.abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
 def test_sums_hide_records_like_larger_batches(federation: Callable, gaussian: type, sampling: str) -> None:
     """What matters is how many records are behind what is seen, not how many clients."""
     fields = {"sampling": sampling, "rounds": 4, "defense": gaussian(clip_norm=1.0, divisor=2)}
@@ -337,7 +347,7 @@ def test_it_declares_what_it_needs(federation: Callable) -> None:
     assert not UpdateMembership().knows_labels
     assert visible(UpdateMembership.requires, UpdatesView)
     assert visible(UpdateMembership.requires, AggregateView)
-    assert not visible(UpdateMembership.requires, GlobalModelsView)
+    assert visible(UpdateMembership.requires, GlobalModelsView)
     assert not visible(UpdateMembership.requires, None)
     played = federation(rounds=1)
     with pytest.raises(ValueError, match="candidates"):
