@@ -5,12 +5,18 @@ Unknown keys, wrong types (`true` is not 1, `"3"` is not 3), NaN and infinity ar
 
 import json
 import math
+import re
+import sys
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
+
+_MAY_NOT_BE_FINITE = re.compile(rb"NaN|Infinity|[eE]\+?\d{3,}(?=[\s,\]}]|$)|\d{300}")
+"""What stands in JSON wherever a number is not finite; it may stand in a text, too."""
 
 
 class InputError(ValueError):
@@ -28,6 +34,13 @@ def parse_json(kind: type[T], text: bytes | str, *, source: str) -> T:
     Raises:
         InputError: If the text is no JSON, or not of this shape.
     """
+    if not _MAY_NOT_BE_FINITE.search(text.encode(errors="replace") if isinstance(text, str) else text):
+        try:
+            found: T = _adapter(cast(Any, kind)).validate_json(text, strict=True, extra="forbid")
+        except ValidationError:
+            pass  # what follows is slower, and says what is wrong and where
+        else:
+            return found
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -47,13 +60,22 @@ def parse_value(kind: type[T], value: Any, *, source: str) -> T:
         raise InputError(f"{source}: {place} = {number}. Expected a finite number.")
     try:
         # JSON mode, in which lists become tuples and ISO strings become dates, strictly all the same.
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+        made: T = _adapter(cast(Any, kind)).validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as error:
         raise InputError("\n".join(f"{source}: {line}" for line in _explain(error))) from None
+    return made
+
+
+@lru_cache(maxsize=64)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks a dataclass; making it takes longer than most of its uses."""
+    return TypeAdapter(kind)
 
 
 def _non_finite(value: Any, place: str) -> tuple[str, float] | None:
-    """Return the place and value of the first number that is not finite."""
+    """Return the place and value of the first number that is not finite, or a whole number too large for a float."""
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return place, math.inf if value > 0 else -math.inf
     if isinstance(value, float) and not math.isfinite(value):
         return place, value
     children: Iterable[tuple[str, Any]] = ()

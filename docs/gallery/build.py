@@ -9,23 +9,25 @@ read from the data that the PDFs carry.
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pypdf
 
 from qfl_sec.checking import parse_json
-from qfl_sec.contracts import Question
+from qfl_sec.contracts import Adversary, Question
 from qfl_sec.reports import findings
 from qfl_sec.reports import wording as w
 from qfl_sec.reports.comparison import Comparison
+from qfl_sec.reports.entry_names import accuracy_of, shown_channels, shown_computations
 from qfl_sec.reports.selection import Selection
 from qfl_sec.results import Setting, loads, run_id
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-EXAMPLES = ("breast_cancer", "one_record", "chen_yoo", "clinics", "my_circuit")
+EXAMPLES = ("breast_cancer", "one_record", "chen_yoo", "clinics", "my_circuit", "channels", "blind_training")
 COMPARED = ("one_record", "breast_cancer", "chen_yoo")
 PAGE = HERE / "README.md"
 
@@ -50,8 +52,23 @@ NO_ANSWER = Answer(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What a run found of one channel, or of one who ran the circuits, in words."""
+
+    rebuilt: str
+    arrived: str = "none"
+    errors: str = "none"
+    accuracy: str = "none"
+    change: str = "none"
+    nodes: str = "none"
+
+
+NOTHING = Protocol(rebuilt="none")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the texts quote of a run: at the audited setting, and without a defense."""
+    """What the texts quote of a run: at the audited setting, and without a defense; of protocols at that setting."""
 
     title: str
     headline: str
@@ -68,6 +85,8 @@ class Facts:
     equations: str
     unknowns: str
     not_identifiable: str
+    channels: Mapping[str, Protocol]
+    computations: Mapping[str, Protocol]
 
 
 def facts(content: bytes) -> Facts:
@@ -97,6 +116,8 @@ def facts(content: bytes) -> Facts:
         equations="none" if rebuilt is None else w.group(rebuilt.equations),
         unknowns="none" if rebuilt is None else w.group(rebuilt.unknowns),
         not_identifiable="none" if rebuilt is None else w.fraction(rebuilt.not_identifiable, rebuilt.targets),
+        channels=defaultdict(lambda: NOTHING, _channels(selection)),
+        computations=defaultdict(lambda: NOTHING, _computations(selection)),
     )
 
 
@@ -120,6 +141,46 @@ def _answer(selection: Selection, setting: Setting, question: Question) -> Answe
         evidence=verdict.evidence,
         verdict=verdict.verdict,
     )
+
+
+def _channels(selection: Selection) -> Iterator[tuple[str, Protocol]]:
+    """Yield each channel on which everything is attacked, by its name."""
+    for entry in shown_channels(selection):
+        if entry.attacked_fraction == 1:
+            errors = "none" if entry.error_rate is None else w.rate(entry.error_rate.median)
+            found = _rebuilt(selection, entry.variant, "eavesdropper")
+            arrived = w.fraction(entry.delivered, entry.messages)
+            yield entry.name, Protocol(rebuilt=found, arrived=arrived, errors=errors)
+
+
+def _computations(selection: Selection) -> Iterator[tuple[str, Protocol]]:
+    """Yield who ran the circuits, by name, with the bits of a blind angle: blind8."""
+    for entry in shown_computations(selection):
+        grid = next((one for one in entry.grids if one.angle_bits == entry.angle_bits), None)
+        yield (
+            f"{entry.name}{entry.angle_bits or ''}",
+            Protocol(
+                rebuilt=_rebuilt(selection, entry.variant, "quantum_server"),
+                accuracy=w.interval(accuracy_of(selection, entry)),
+                change="none" if grid is None else w.decimals(grid.mean_change, 3),
+                nodes="none" if entry.pattern is None else w.group(entry.pattern.nodes),
+            ),
+        )
+
+
+def _rebuilt(selection: Selection, variant: str, adversary: Adversary) -> str:
+    """Return how many records an adversary rebuilt at a point of the sweep, in words."""
+    found = [
+        one
+        for one in selection.results.measurements
+        if (one.variant, one.setting) == (variant, selection.audited.id)
+        and (one.adversary, one.question) == (adversary, "reconstruction")
+    ]
+    measured = [one.success for one in found if one.success is not None and one.success.n]
+    if not measured:
+        return "not visible" if any(one.status == "not visible" for one in found) else "none"
+    best = max(measured, key=lambda success: success.low)
+    return f"{w.count(best)} records, {w.interval(best)}"
 
 
 def _accuracy(selection: Selection, setting: str) -> str:
@@ -207,6 +268,34 @@ verdict “{audited[reconstruction].verdict}”, and found {audited[membership].
 was checked in the run itself: the table of instrument checks shows whether per-record gradients equal the loop over
 records and whether planted leaks were found. Were one of them to fail, all verdicts would be withdrawn, and the
 headline would say so.
+""",
+    "channels": """
+Four channels that carry the same federation, each with an eavesdropper on a tenth or on all of what travels: eight
+points of a sweep, of which page 1 shows one and says which: “{headline}”. The section “Protocols: what carried the
+updates” sets them side by side. With everything tapped, the eavesdropper rebuilt {channels[plain].rebuilt}, on the
+plain channel, where {channels[plain].arrived} updates arrived and nobody noticed anything. Over BB84
+{channels[bb84].arrived} arrived: the parties saw {channels[bb84].errors} errors where theory says 25%, made no key, and
+what an eavesdropper sees of an update that is not sent is “{channels[bb84].rebuilt}”. The two protocols of direct
+communication stopped at their check, at {channels[two_step_qsdc].errors} and {channels[one_step_qsdc].errors}.
+
+Compare the two tables' words for what hides an update: one-time pads as long as the key lasts, then AES-256-GCM, whose
+secrecy is computational and stands among the premises as assumed. What the protocols of direct communication leak is
+what the simulated eavesdropper holds for certain; their sources prove no more, so that ε is 1 there.
+""",
+    "blind_training": """
+Clients without a quantum computer have their circuits run elsewhere. Page 1 shows the plain cloud: “{headline}”. The
+quantum server rebuilt {computations[plain_cloud].rebuilt}, from the angles that encode them, at the audited setting,
+{setting}: noise on the updates is added after the circuits were run, and does not hide them. The section “Protocols:
+who ran the circuits” holds what blindness changes. To a blind server the records are “{computations[blind8].rebuilt}”,
+and accuracy on unseen records is {computations[blind8].accuracy}, where the plain cloud's is
+{computations[plain_cloud].accuracy} and that of clients who compute for themselves, with the same shots,
+{computations[local].accuracy}.
+
+What it costs stands there too. Angles lie on a grid: one of 8 bits changes an output of the released models by
+{computations[blind8].change} in the mean, one of 4 bits by {computations[blind4].change}. A run of the circuit takes
+{computations[blind8].nodes} qubits, and half of the runs test the server. Read the paragraph on what tests cover before
+relying on them: a majority vote, and not the expectation values that gradients are made of. The server that averages
+updates sees what it always saw; its rows of Table 1 are what noise on updates is for.
 """,
 }
 
