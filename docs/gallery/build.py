@@ -307,7 +307,7 @@ COMPARISON = """
 `qfl-sec report {folders}` sets runs side by side, the first being what the others are compared with. Read the second
 table first: it lists every key in which the experiments differ, and here they differ in many, so that a change of
 success cannot be laid to any one of them. Without a defense the curious server's `gradient_inversion` rebuilt
-{rebuilt}. A change is shown where its interval leaves out zero: {changes}.
+{rebuilt}. The changes are {changes}; one is shown where its interval leaves out zero.
 
 The column “How” says what the interval of a change rests on. “Paired” means that both runs asked about the same
 records: same data, same split, same seeds, as found in their transcripts; trial by trial where the trials are the
@@ -335,7 +335,7 @@ def comparison_facts(comparison: Comparison) -> dict[str, str]:
         "runs": "runs " + ", ".join(f"`{one.run_id[:8]}`" for one in comparison.runs),
         "folders": " ".join(f"runs/{one.name}" for one in comparison.runs),
         "rebuilt": w.listed(rebuilt),
-        "changes": w.listed(changes) or "here none could be drawn",
+        "changes": w.listed(changes) or "none that could be drawn",
     }
 
 
