@@ -154,6 +154,7 @@ def test_the_report_shows_them(results: Results) -> None:
     assert [(group.title, group.note) for group in table.groups] == [
         ("accuracy on unseen records", ""),
         ("update_membership", "curious server"),
+        ("update_membership", "another client"),
     ]
     rows = [row.cells for row in table.groups[0].rows]
     effect = paired(results, "shrinking")

@@ -230,8 +230,13 @@ def test_the_example_circuit_is_trained_and_attacked(tmp_path: Path) -> None:
     experiment = load(EXAMPLES / "my_circuit.toml", overrides=changes)
     results = audit(replace(experiment, attacks=experiment.attacks[:1]), out=tmp_path)
     assert results.subject.model == "user_circuit" and results.subject.parameters == 16
-    (measured,) = [one for one in results.measurements if one.success is not None]
-    assert measured.attack == "gradient_inversion" and measured.success is not None
+    found = [one for one in results.measurements if one.success is not None]
+    assert [(one.adversary, one.attack) for one in found] == [
+        ("server", "gradient_inversion"),
+        ("client", "gradient_inversion"),
+    ]
+    measured = found[0]
+    assert measured.success is not None
     assert measured.success.k == measured.success.n == 8
 
 

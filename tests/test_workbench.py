@@ -67,7 +67,7 @@ def test_the_folder_of_a_run_holds_what_it_should(whole: Path) -> None:
     assert len(list((whole / "transcripts").iterdir())) == 2 * 3
     assert read_environment(whole / "environment.json").command == "as typed"
     timings = read_timings(whole / "timings.json")
-    assert (timings.trainings, timings.cells, timings.reused, timings.workers) == (6, 2, 0, 1)
+    assert (timings.trainings, timings.cells, timings.reused, timings.workers) == (6, 4, 0, 1)
     assert timings.wall_seconds > 0 and timings.cpu_seconds > 0
 
 
@@ -87,14 +87,14 @@ def test_the_python_function_gives_the_same_and_leaves_nothing(
     seen: list[Progress] = []
     found = audit(small(), progress=seen.append)
     assert results.dumps(found) == (whole / "results.json").read_bytes()
-    assert (seen[-1].cells_done, seen[-1].cells, seen[-1].trainings_done, seen[-1].failed) == (2, 2, 6, 0)
+    assert (seen[-1].cells_done, seen[-1].cells, seen[-1].trainings_done, seen[-1].failed) == (4, 4, 6, 0)
     assert not list(tmp_path.iterdir())
 
 
 def test_running_again_reuses_everything_and_changes_no_byte(whole: Path) -> None:
     before = (whole / "results.json").read_bytes()
     again = run_audit(small(), out=whole, inline=True, command="as typed")
-    assert (again.summary.reused, again.summary.total, again.summary.done) == (2, 2, 0)
+    assert (again.summary.reused, again.summary.total, again.summary.done) == (4, 4, 0)
     assert again.summary.trainings_reused == 6
     assert (whole / "results.json").read_bytes() == before
 
@@ -154,7 +154,7 @@ def test_train_then_attack_is_an_audit(whole: Path, tmp_path: Path) -> None:
     assert (trained.trainings, trained.total, trained.failures) == (6, 0, ())
     assert not (tmp_path / "results.json").exists()
     attacked = attack(tmp_path, inline=True)
-    assert (attacked.summary.trainings_reused, attacked.summary.done) == (6, 2)
+    assert (attacked.summary.trainings_reused, attacked.summary.done) == (6, 4)
     assert (tmp_path / "results.json").read_bytes() == (whole / "results.json").read_bytes()
 
 
@@ -162,7 +162,7 @@ def test_an_attack_can_be_added_to_a_run(whole: Path, tmp_path: Path) -> None:
     experiment = small(seeds=(0,))
     run_audit(experiment, out=tmp_path, inline=True)
     attacked = attack(tmp_path, attacks=["gradient_inversion"], inline=True)
-    assert attacked.summary.total == 1
+    assert attacked.summary.total == 2
     measured = {one.attack for one in attacked.results.measurements if one.status == "measured"}
     assert measured == {"update_membership", "gradient_inversion"}
     assert [one.name for one in load(tmp_path / "experiment.toml").attacks] == [
@@ -185,7 +185,7 @@ def test_another_experiment_in_the_same_folder_shares_what_is_equal(tmp_path: Pa
     run_audit(small(seeds=(0,)), out=tmp_path, inline=True)
     first = (tmp_path / "results.json").read_bytes()
     both = run_audit(small(seeds=(0, 1)), out=tmp_path, inline=True)
-    assert (both.summary.reused, both.summary.total, both.summary.trainings_reused) == (1, 2, 3)
+    assert (both.summary.reused, both.summary.total, both.summary.trainings_reused) == (2, 4, 3)
     assert (tmp_path / "results.json").read_bytes() != first
     run_audit(small(seeds=(0,)), out=tmp_path, inline=True)
     assert (tmp_path / "results.json").read_bytes() == first
@@ -237,7 +237,7 @@ def test_a_failing_cell_is_reported_and_the_rest_stands(tmp_path: Path) -> None:
 
     experiment = replace(small(seeds=(0,)), attacks=(*small().attacks, Ordered(order="none")))
     done = run_audit(experiment, out=tmp_path, inline=True)
-    assert (done.summary.done, done.summary.failed) == (1, 1)
+    assert (done.summary.done, done.summary.failed) == (2, 1)
     assert done.summary.failures == ("ordered by server on none seed 0: NotImplementedError",)
     failed = next(one for one in done.results.measurements if one.attack == "ordered")
     assert failed.status == "failed"
@@ -289,16 +289,16 @@ def test_a_diverging_training_fails_with_its_reason_and_leaves_nothing_behind(tm
 
 def test_the_estimate_counts_what_is_left(whole: Path, tmp_path: Path) -> None:
     fresh = estimate(small(), out=tmp_path / "nowhere", workers=2)
-    assert (fresh.trainings, fresh.trainings_reused, fresh.cells, fresh.cells_reused) == (6, 0, 2, 0)
+    assert (fresh.trainings, fresh.trainings_reused, fresh.cells, fresh.cells_reused) == (6, 0, 4, 0)
     assert 0 < fresh.seconds < 120
     assert 1e8 < fresh.memory_bytes < 2e10
     assert not (tmp_path / "nowhere").exists()
     left = estimate(small(), out=whole, workers=2)
-    assert (left.trainings_reused, left.cells_reused, left.seconds) == (6, 2, 0.0)
+    assert (left.trainings_reused, left.cells_reused, left.seconds) == (6, 4, 0.0)
     more = estimate(small(seeds=(0, 1, 2, 3)), out=whole, workers=1)
-    assert (more.trainings, more.trainings_reused, more.cells_reused) == (12, 6, 2)
+    assert (more.trainings, more.trainings_reused, more.cells_reused) == (12, 6, 4)
     with Store(whole / "results.sqlite") as store:
-        assert len(store) == 2
+        assert len(store) == 4
 
 
 def test_the_package_answers_without_loading_anything_heavy() -> None:
